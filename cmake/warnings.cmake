@@ -1,0 +1,13 @@
+# godwit_target(TARGET): the warnings, include root and sanitizers that every target of ours has.
+function(godwit_target target)
+  target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR})
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    # Linux kernel and io_uring structures are C and leave fields out of designated initialisers.
+    target_compile_options(${target} PRIVATE -Wno-missing-field-initializers)
+  endif()
+  if(GODWIT_SANITIZE)
+    target_compile_options(${target} PUBLIC -fsanitize=${GODWIT_SANITIZE} -fno-omit-frame-pointer)
+    target_link_options(${target} PUBLIC -fsanitize=${GODWIT_SANITIZE})
+  endif()
+endfunction()
