@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a migration tells the outside: Progress while it runs, MigrationReport when it is over.
+// Plain values that the engine fills and the program renders (docs/json.md describes the
+// rendering); a field that was never measured keeps its zero.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/base/result.h"
+
+namespace godwit {
+
+// The version of the report's meaning. Fields may be added under the same number; one that is
+// removed, or means something else, raises it.
+inline constexpr int kReportSchema = 1;
+
+// How a migration ended, as its own agent knows it.
+enum class MigrationStatus : uint8_t {
+  kCompleted = 1,  // the guest runs on the destination
+  kFailed = 2,     // the guest runs on the source
+  kCancelled = 3,  // the user stopped it; the guest runs on the source
+  kRefused = 4,    // found impossible before anything was touched; the guest runs on the source
+  kInDoubt = 5,    // committed, but the destination's answer is missing: `godwit recover`
+};
+
+// Who could write guest memory while a round's pages were found.
+enum class RoundKind : uint8_t {
+  kLive = 1,      // the guest ran
+  kQuiesced = 2,  // the guest stood still for the scan, and ran on while the pages travelled
+  kFinal = 3,     // the guest stood still for good
+};
+
+struct RoundReport {
+  RoundKind kind = RoundKind::kLive;
+  uint64_t dirty_pages = 0;  // found at the start of the round (the first: all that are not holes)
+  uint64_t bytes = 0;        // payload sent
+  double ms = 0;
+  double pause_ms = 0;  // how long the guest stood still because of this round
+};
+
+// The end-to-end proof: both sides hash all of guest memory and compare.
+struct VerifyReport {
+  uint64_t checked_bytes = 0;
+  uint64_t mismatches = 0;  // of 2 MiB pieces
+};
+
+struct MigrationReport {
+  std::string session;
+  MigrationStatus status = MigrationStatus::kFailed;
+  std::string mode;            // "direct"
+  std::string transport;       // "tcp", "rdma"
+  std::string transport_note;  // why it is not the one that was asked for; else empty
+  std::string security;        // ControlChannel::security()
+  bool insecure = false;       // neither encrypted nor authenticated
+
+  double downtime_ms = 0;
+  double predicted_downtime_ms = 0;
+  double total_ms = 0;  // setup included
+  double setup_ms = 0;  // until the first page could leave
+
+  uint64_t ram_bytes = 0;
+  uint64_t bytes_sent = 0;  // payload of all lanes, pages sent again included
+  uint64_t pages_sent = 0;
+  uint64_t zero_pages = 0;
+  uint64_t torn_pages = 0;  // written under a checksum, and sent again
+  uint64_t hole_bytes = 0;
+  uint64_t device_state_bytes = 0;
+  double throughput_bytes_per_s = 0;  // bytes_sent over the time in which pages travelled
+  double cpu_seconds = 0;             // this agent's, user and system, all threads
+
+  std::vector<RoundReport> rounds;
+  std::optional<VerifyReport> verify;  // only when it was asked for
+  std::optional<Error> error;          // only when status is not kCompleted
+};
+
+struct Progress {
+  std::string phase;  // "pre-copy round 3", "switching over"
+  uint64_t bytes_sent = 0;
+  uint64_t bytes_remaining = 0;
+  double throughput_bytes_per_s = 0;
+  double dirty_bytes_per_s = 0;
+  double predicted_downtime_ms = 0;
+  uint32_t round = 0;  // 1 is the first
+};
+
+// "completed", "live": the words of the JSON report.
+const char* to_string(MigrationStatus status);
+const char* to_string(RoundKind kind);
+
+}  // namespace godwit
