@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm-adapters/linux/pagemap_tracker.h"
+
+#include <algorithm>
+
+#include "engine/base/check.h"
+#include "engine/base/units.h"
+#include "vmm-adapters/linux/userfault_fd.h"
+#include "vmm-adapters/linux/write_protected_ranges.h"
+
+namespace godwit {
+namespace {
+
+constexpr uint64_t kWindowBytesMin = 2 * kMiB;
+constexpr uint64_t kWindowBytesMax = kGiB;
+
+// A window where at least one page in this many was dirty is dense: the next one may be larger.
+constexpr uint64_t kDenseOnePageIn = 8;
+
+}  // namespace
+
+PagemapTracker::PagemapTracker(const GuestMemory& memory, Options options)
+    : memory_(memory), options_(std::move(options)), scan_(std::move(options_.pagemap)) {
+  CHECK(options_.addresses.size() == memory_.size());
+}
+
+PagemapTracker::~PagemapTracker() {
+  static_cast<void>(stop());
+}
+
+AddressRange PagemapTracker::range_of(size_t block_index) const {
+  uint64_t start = options_.addresses[block_index];
+  return {start, start + memory_[block_index].size_bytes()};
+}
+
+Status PagemapTracker::start() {
+  RETURN_IF_ERROR(stop());
+  ASSIGN_OR_RETURN(userfaultfd_, options_.open_userfaultfd());
+  Status status = enable_write_tracking(userfaultfd_.get());
+  for (size_t i = 0; status && i < memory_.size(); i++) {
+    status = register_write_protection(userfaultfd_.get(), range_of(i));
+    if (status) status = scan_.arm(range_of(i));
+  }
+  if (!status) static_cast<void>(stop());
+  return status;
+}
+
+Status PagemapTracker::collect(GuestPageSet& dirty) {
+  CHECK(userfaultfd_.valid());
+  CHECK(dirty.size() == memory_.size());
+  for (size_t i = 0; i < memory_.size(); i++) RETURN_IF_ERROR(collect_block(i, dirty[i]));
+  return {};
+}
+
+Status PagemapTracker::collect_block(size_t block_index, PageBitmap& dirty) {
+  const uint64_t page_bytes = memory_[block_index].page_size_bytes;
+  const AddressRange block = range_of(block_index);
+  const uint64_t window_bytes_min = std::max(kWindowBytesMin, page_bytes);
+  uint64_t window_bytes = window_bytes_min;
+
+  for (uint64_t at = block.start; at < block.end;) {
+    ASSIGN_OR_RETURN(std::optional<uint64_t> found, scan_.find_written({at, block.end}));
+    if (!found) return {};
+    // Windows begin at huge page boundaries, so that protecting one never splits a huge page.
+    uint64_t window_start = std::max(at, *found / window_bytes_min * window_bytes_min);
+    bool adjacent = window_start == at && at != block.start;
+    if (!adjacent) window_bytes = window_bytes_min;
+    uint64_t boundary = window_start / window_bytes_min * window_bytes_min;
+    AddressRange window{window_start, std::min(boundary + window_bytes, block.end)};
+
+    uint64_t dirty_bytes = 0;
+    RETURN_IF_ERROR(scan_.harvest(window, [&](AddressRange run) {
+      uint64_t first = (run.start - block.start) / page_bytes;
+      uint64_t end = (run.end - block.start + page_bytes - 1) / page_bytes;
+      dirty.set_run({first, end - first});
+      dirty_bytes += run.end - run.start;
+    }));
+    bool dense = dirty_bytes * kDenseOnePageIn >= window.end - window.start;
+    window_bytes = dense ? std::min(window_bytes * 2, std::max(kWindowBytesMax, window_bytes_min))
+                         : window_bytes_min;
+    at = window.end;
+  }
+  return {};
+}
+
+Status PagemapTracker::stop() {
+  if (!userfaultfd_.valid()) return {};
+  // Closing the last descriptor unregisters as well, but only unregistering reports a failure, and
+  // a process that is tracked may hold another reference. One that is gone has nothing to clean up.
+  Status first_failure;
+  for (size_t i = 0; i < memory_.size(); i++) {
+    Status status = unregister_write_protection(userfaultfd_.get(), range_of(i));
+    bool unknown =
+        !status && (status.error().os_errno == EINVAL || status.error().os_errno == ESRCH ||
+                    status.error().os_errno == ENOMEM);
+    if (!status && !unknown && first_failure) first_failure = status;
+  }
+  userfaultfd_.reset();
+  return first_failure;
+}
+
+Result<std::unique_ptr<PagemapTracker>> track_own_process(const GuestMemory& memory) {
+  ASSIGN_OR_RETURN(UniqueFd pagemap, open_pagemap(0));
+  PagemapTracker::Options options;
+  options.open_userfaultfd = open_userfaultfd;
+  options.pagemap = std::move(pagemap);
+  for (const GuestBlock& block : memory) {
+    options.addresses.push_back(reinterpret_cast<uint64_t>(block.memory.data()));
+  }
+  return std::make_unique<PagemapTracker>(memory, std::move(options));
+}
+
+}  // namespace godwit
