@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Names a process so that a later one with the same number is not taken for it. Used before
+// anything is concluded from, or sent to, a process number that was read from a file.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+
+#include "engine/base/result.h"
+
+namespace godwit {
+
+struct ProcessIdentity {
+  pid_t pid = 0;
+  uint64_t start_ticks = 0;  // since boot, as /proc/PID/stat has it
+};
+
+// Errors: kSystem when there is no such process.
+Result<ProcessIdentity> identify_process(pid_t pid);
+
+// False also for a zombie: it does nothing any more.
+bool is_running(const ProcessIdentity& process);
+
+// Errors: kRefused when the process is gone.
+Status send_signal(const ProcessIdentity& process, int signal_number);
+
+}  // namespace godwit

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/session/session_directory.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "engine/base/unique_fd.h"
+
+namespace godwit {
+namespace {
+
+constexpr char kStateFile[] = "state";
+constexpr char kStateFileInMaking[] = "state.new";
+constexpr size_t kStateBytesMax = 16 * 1024;
+constexpr seconds kProgressPeriod{1};
+
+std::string session_path(const std::string& session, SessionRole role) {
+  return fmt::format("{}/{}/{}", runtime_directory(), session, to_string(role));
+}
+
+UniqueFd open_folder(const std::string& path) {
+  return UniqueFd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+}
+
+// Whoever can write there can name the process that `godwit cancel` interrupts.
+Status check_private(const std::string& path) {
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) != 0) return fail_errno(errno, "look at {}", path);
+  if (!S_ISDIR(status.st_mode) || status.st_uid != ::geteuid() ||
+      (status.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    return fail(Errc::kRefused, "{} must be a folder that only its owner, you, can write to", path);
+  }
+  return {};
+}
+
+Status make_runtime_directory() {
+  std::string path = runtime_directory();
+  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
+    return fail_errno(errno, "make the folder {} (GODWIT_RUNTIME_DIR moves it)", path);
+  }
+  return check_private(path);
+}
+
+// The other side of the same session may be removing the common parent just now, hence the repeats.
+Status make_session_folder(const std::string& session, SessionRole role) {
+  std::string parent = fmt::format("{}/{}", runtime_directory(), session);
+  std::string path = session_path(session, role);
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    if (::mkdir(parent.c_str(), 0700) != 0 && errno != EEXIST) {
+      return fail_errno(errno, "make the folder {}", parent);
+    }
+    if (::mkdir(path.c_str(), 0700) == 0) return {};
+    if (errno == EEXIST) {
+      return fail(Errc::kRefused, "this host already has the {} side of session {} ({})",
+                  to_string(role), session, path);
+    }
+    if (errno != ENOENT) return fail_errno(errno, "make the folder {}", path);
+  }
+  return fail(Errc::kSystem, "make the folder {}: it keeps vanishing", path);
+}
+
+Status write_whole(const UniqueFd& file, std::string_view text) {
+  while (!text.empty()) {
+    ssize_t written = ::write(file.get(), text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return fail_errno(errno, "write the session's state");
+    text.remove_prefix(static_cast<size_t>(written));
+  }
+  return {};
+}
+
+// A reader sees the old text or the new one, and so does whoever looks after a crash.
+Status replace_state_file(const UniqueFd& folder, std::string_view text) {
+  UniqueFd file(::openat(folder.get(), kStateFileInMaking,
+                         O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!file.valid()) return fail_errno(errno, "make the session's state file");
+  RETURN_IF_ERROR(write_whole(file, text));
+  if (::fsync(file.get()) != 0) return fail_errno(errno, "save the session's state file");
+  if (::renameat(folder.get(), kStateFileInMaking, folder.get(), kStateFile) != 0) {
+    return fail_errno(errno, "put the session's state file in place");
+  }
+  if (::fsync(folder.get()) != 0) return fail_errno(errno, "save the session's folder");
+  return {};
+}
+
+Result<std::string> read_whole(const std::string& path) {
+  UniqueFd file(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  if (!file.valid()) return fail_errno(errno, "open {}", path);
+  std::string text(kStateBytesMax, '\0');
+  ssize_t size = ::read(file.get(), text.data(), text.size());
+  if (size < 0) return fail_errno(errno, "read {}", path);
+  text.resize(static_cast<size_t>(size));
+  return text;
+}
+
+std::vector<std::string> session_names() {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(runtime_directory(), error), end;
+       !error && entry != end; entry.increment(error)) {
+    std::string name = entry->path().filename().string();
+    if (is_session_id(name)) names.push_back(name);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+}  // namespace
+
+std::string runtime_directory() {
+  // Nothing of ours changes the environment, so reading it is safe in any thread.
+  const char* path = std::getenv("GODWIT_RUNTIME_DIR");  // NOLINT(concurrency-mt-unsafe)
+  return path != nullptr && *path != '\0' ? path : "/run/godwit";
+}
+
+Result<std::unique_ptr<SessionDirectory>> SessionDirectory::create(const std::string& session,
+                                                                   SessionRole role,
+                                                                   const std::string& peer) {
+  if (!is_session_id(session)) return fail(Errc::kCorrupt, "'{}' names no session", session);
+  SessionRecord record;
+  record.session = session;
+  record.role = role;
+  record.state = "starting";
+  record.peer = peer;
+  ASSIGN_OR_RETURN(record.agent, identify_process(::getpid()));
+
+  RETURN_IF_ERROR(make_runtime_directory());
+  RETURN_IF_ERROR(make_session_folder(session, role));
+  UniqueFd folder = open_folder(session_path(session, role));
+  if (!folder.valid()) return fail_errno(errno, "open {}", session_path(session, role));
+
+  // From here on the destructor removes the folder again, also when the first write fails.
+  std::unique_ptr<SessionDirectory> directory(
+      new SessionDirectory(std::move(record), std::move(folder)));
+  std::lock_guard lock(directory->mutex_);
+  Status written = directory->write_record();
+  if (!written) return tl::unexpected<Error>(written.error());
+  return directory;
+}
+
+SessionDirectory::SessionDirectory(SessionRecord record, UniqueFd folder)
+    : record_(std::move(record)), folder_(std::move(folder)) {}
+
+SessionDirectory::~SessionDirectory() {
+  bool in_doubt = record_.committed && !settled_;
+  if (!in_doubt) static_cast<void>(remove_session(record_.session, record_.role));
+}
+
+Status SessionDirectory::set_state(std::string_view state) {
+  std::lock_guard lock(mutex_);
+  record_.state = state;
+  return write_record();
+}
+
+Status SessionDirectory::record_commit() {
+  std::lock_guard lock(mutex_);
+  record_.committed = true;
+  Status written = write_record();
+  // Not told to anybody, so not decided either.
+  if (!written) record_.committed = false;
+  return written;
+}
+
+Status SessionDirectory::update_progress(const Progress& progress, Clock::time_point now) {
+  std::lock_guard lock(mutex_);
+  record_.progress = progress;
+  bool due = !progress_written_at_ || now - *progress_written_at_ >= kProgressPeriod;
+  if (!due) return {};
+  progress_written_at_ = now;
+  return write_record();
+}
+
+void SessionDirectory::settle() {
+  std::lock_guard lock(mutex_);
+  settled_ = true;
+}
+
+Status SessionDirectory::write_record() {
+  return replace_state_file(folder_, encode_session_record(record_));
+}
+
+Result<SessionRecord> read_session(const std::string& session, SessionRole role) {
+  if (!is_session_id(session)) {
+    return fail(Errc::kRefused, "'{}' names no session: see `godwit status`", session);
+  }
+  Result<std::string> text = read_whole(session_path(session, role) + "/" + kStateFile);
+  if (!text && text.error().os_errno == ENOENT) {
+    return fail(Errc::kRefused, "this host does not have the {} side of session {}",
+                to_string(role), session);
+  }
+  if (!text) return tl::unexpected<Error>(text.error());
+  ASSIGN_OR_RETURN(SessionRecord record, parse_session_record(*text));
+  if (record.session != session || record.role != role) {
+    return fail(Errc::kCorrupt, "the state file of session {} is another's", session);
+  }
+  return record;
+}
+
+Result<std::vector<SessionRecord>> list_sessions() {
+  std::vector<SessionRecord> records;
+  for (const std::string& session : session_names()) {
+    for (SessionRole role : {SessionRole::kSource, SessionRole::kDestination}) {
+      Result<SessionRecord> record = read_session(session, role);
+      if (record) {
+        records.push_back(std::move(*record));
+      } else if (record.error().code != Errc::kRefused) {
+        SessionRecord unreadable;
+        unreadable.session = session;
+        unreadable.role = role;
+        unreadable.state = "unreadable";
+        records.push_back(std::move(unreadable));
+      }
+    }
+  }
+  return records;
+}
+
+Status remove_session(const std::string& session, SessionRole role) {
+  if (!is_session_id(session)) return fail(Errc::kRefused, "'{}' names no session", session);
+  std::string path = session_path(session, role);
+  std::error_code error;
+  std::filesystem::remove_all(path, error);
+  if (error) return fail_errno(error.value(), "remove {}", path);
+  // Fails, rightly, while the other side is there.
+  ::rmdir(fmt::format("{}/{}", runtime_directory(), session).c_str());
+  return {};
+}
+
+Status request_cancel(const SessionRecord& record) {
+  return send_signal(record.agent, SIGINT);
+}
+
+}  // namespace godwit

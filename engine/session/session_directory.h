@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What an agent leaves on disk about its side of a session, so that others on the host can see it
+// (`godwit status`), stop it (`godwit cancel`), and judge it when the agent is dead.
+//
+// It is a folder, `/run/godwit/<session>/<role>` (GODWIT_RUNTIME_DIR moves the first two parts),
+// with one small text file, replaced as a whole. The source's decision to commit is in that file
+// before it is on the wire; so after the death of an agent the file says who owns the guest:
+// without the commit, the source.
+//
+// Invariant: a session that was committed and whose outcome was never learnt is not removed.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/base/result.h"
+#include "engine/base/time.h"
+#include "engine/base/unique_fd.h"
+#include "engine/report.h"
+#include "engine/session/session_record.h"
+
+namespace godwit {
+
+class SessionDirectory {
+ public:
+  // Makes the folder, for this process. Errors: kRefused when this host has this side already.
+  static Result<std::unique_ptr<SessionDirectory>> create(const std::string& session,
+                                                          SessionRole role,
+                                                          const std::string& peer);
+
+  // Leaves the folder only when the outcome is in doubt.
+  ~SessionDirectory();
+  SessionDirectory(const SessionDirectory&) = delete;
+  SessionDirectory& operator=(const SessionDirectory&) = delete;
+
+  const std::string& session() const { return record_.session; }
+  SessionRole role() const { return record_.role; }
+
+  // Thread: any, for all of these.
+  Status set_state(std::string_view state);
+
+  // Returns once the decision is in the file: only then may it be told to the destination.
+  Status record_commit();
+
+  // At most once per second a write; otherwise only remembered.
+  Status update_progress(const Progress& progress, Clock::time_point now = Clock::now());
+
+  // The outcome of the commit is known: the folder may go.
+  void settle();
+
+ private:
+  SessionDirectory(SessionRecord record, UniqueFd folder);
+  Status write_record();  // Requires: mutex_ held.
+
+  std::mutex mutex_;
+  SessionRecord record_;
+  UniqueFd folder_;
+  bool settled_ = false;
+  std::optional<Clock::time_point> progress_written_at_;
+};
+
+// Where sessions are: GODWIT_RUNTIME_DIR, or /run/godwit.
+std::string runtime_directory();
+
+// Errors: kRefused when this host does not have that side of the session; kCorrupt when its file is
+// not one of ours.
+Result<SessionRecord> read_session(const std::string& session, SessionRole role);
+
+// All sides of all sessions on this host, in the order of their names. One whose file cannot be
+// read is listed with the state "unreadable".
+Result<std::vector<SessionRecord>> list_sessions();
+
+// For the survivor of a dead agent. Not an error when there is nothing.
+Status remove_session(const std::string& session, SessionRole role);
+
+// Asks a running agent to stop. Errors: kRefused when it is dead.
+Status request_cancel(const SessionRecord& record);
+
+}  // namespace godwit
