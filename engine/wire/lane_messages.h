@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The messages between the two ends of a lane (Endpoint::send). They are ordered with the lane's
+// writes: a message arrives after every write posted before it on the same endpoint.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <variant>
+#include <vector>
+
+#include "engine/base/result.h"
+#include "engine/memory/guest_memory.h"
+#include "engine/memory/page_bitmap.h"
+
+namespace godwit {
+
+inline constexpr size_t kLaneMessageBytesMax = 16 << 10;
+inline constexpr size_t kZeroRunsMax = 1000;
+
+// Source -> destination: these pages must become zero.
+struct ZeroRuns {
+  uint32_t block = 0;
+  std::vector<PageRun> runs;  // 1 .. kZeroRunsMax
+
+  friend bool operator==(const ZeroRuns&, const ZeroRuns&) = default;
+};
+
+// Source -> destination: this lane has nothing more for this round.
+struct RoundEnd {
+  uint32_t round = 0;
+
+  friend bool operator==(const RoundEnd&, const RoundEnd&) = default;
+};
+
+// Destination -> source: and all of it is in place.
+struct RoundDone {
+  uint32_t round = 0;
+  uint64_t zeroed_pages = 0;
+
+  friend bool operator==(const RoundDone&, const RoundDone&) = default;
+};
+
+using LaneMessage = std::variant<ZeroRuns, RoundEnd, RoundDone>;
+
+const char* name_of(const LaneMessage& message);
+
+std::vector<std::byte> encode_lane_message(const LaneMessage& message);
+// The same into `output`, whose capacity is used again from message to message.
+void encode_lane_message(const LaneMessage& message, std::vector<std::byte>& output);
+
+// Errors: kCorrupt, naming the message and the field.
+Result<LaneMessage> decode_lane_message(std::span<const std::byte> bytes);
+
+// kCorrupt when the block or a run does not exist in this guest. A receiver asks before it acts.
+Status validate(const ZeroRuns& message, const GuestMemory& memory);
+
+}  // namespace godwit

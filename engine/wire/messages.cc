@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One describe() per message: its fields in wire order, with their limits and rules.
+//
+// A wire number is a position in ControlMessage plus one, and never changes their meaning: a new
+// message goes to the end of ControlMessage. 0 is no message.
+#include "engine/wire/messages.h"
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+#include "engine/wire/fields.h"
+
+namespace godwit {
+namespace {
+
+using wire::FieldReader;
+using wire::FieldWriter;
+using wire::OneOf;
+
+bool is_session_name(const std::string& session) {
+  return session.size() == 16 && std::all_of(session.begin(), session.end(), [](char letter) {
+           return (letter >= '0' && letter <= '9') || (letter >= 'a' && letter <= 'f');
+         });
+}
+
+bool is_page_size(uint64_t bytes) {
+  return std::has_single_bit(bytes) && bytes >= kBasePageBytes;
+}
+
+bool is_lane_count(uint32_t lanes) {
+  return lanes >= 1 && lanes <= kLanesMax;
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<Hello> auto& message) {
+  fields.number("protocol_version", message.protocol_version);
+  fields.text("software", message.software, kNameBytesMax);
+  fields.text("session", message.session, kNameBytesMax);
+  fields.require("session", "is not 16 hexadecimal digits",
+                 [&] { return is_session_name(message.session); });
+  fields.choice("role", message.role, Role::kDestination);
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<BlockDescription> auto& block) {
+  fields.text("blocks.name", block.name, kNameBytesMax);
+  fields.number("blocks.size_bytes", block.size_bytes);
+  fields.number("blocks.page_size_bytes", block.page_size_bytes);
+  fields.number("blocks.numa_node", block.numa_node);
+  fields.require("blocks.page_size_bytes", "is not a page size",
+                 [&] { return is_page_size(block.page_size_bytes); });
+  fields.require("blocks.size_bytes", "is not a number of pages", [&] {
+    return block.size_bytes > 0 && block.size_bytes % block.page_size_bytes == 0;
+  });
+  fields.require("blocks.numa_node", "is not a node", [&] { return block.numa_node >= -1; });
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<RemoteRegion> auto& region) {
+  fields.number("regions.base", region.base);
+  fields.number("regions.size_bytes", region.size_bytes);
+  fields.number("regions.key", region.key);
+}
+
+constexpr auto kDescribeElement = [](auto& fields, auto& element) { describe(fields, element); };
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<Offer> auto& message) {
+  fields.map("identity", message.identity, {kIdentityEntriesMax, kIdentityTextBytesMax});
+  fields.list("blocks", message.blocks,
+              {.count_max = kBlocksMax, .element_bytes_min = 4 + 8 + 8 + 4}, kDescribeElement);
+  fields.text("transport", message.transport, kNameBytesMax);
+  fields.number("lane_count", message.lane_count);
+  fields.require("lane_count", "is out of range",
+                 [&] { return is_lane_count(message.lane_count); });
+  fields.choice("verification", message.verification, Verification::kOn);
+  fields.choice("checksum", message.checksum, PayloadChecksum::kCrc32c);
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<Accept> auto& message) {
+  fields.text("lane_address", message.lane_address, kAddressBytesMax);
+  fields.number("lane_count", message.lane_count);
+  fields.require("lane_count", "is out of range",
+                 [&] { return is_lane_count(message.lane_count); });
+  fields.list("regions", message.regions,
+              {.count_max = kBlocksMax, .element_bytes_min = sizeof(RemoteRegion)},
+              kDescribeElement);
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<Refuse> auto& message) {
+  fields.text("reason", message.reason, kReasonBytesMax);
+}
+
+template <typename Fields>
+void describe(Fields&, OneOf<LanesReady> auto&) {}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<StatePiece> auto& message) {
+  fields.blob("content", message.content, kStatePieceBytesMax);
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<StateEnd> auto& message) {
+  fields.number("total_bytes", message.total_bytes);
+  fields.number("xxh3", message.xxh3);
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<VerifyRequest> auto& message) {
+  fields.number("chunk_bytes", message.chunk_bytes);
+  fields.require("chunk_bytes", "is not a power of two of at least 4 KiB",
+                 [&] { return is_page_size(message.chunk_bytes); });
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<VerifyHashes> auto& message) {
+  fields.number("block", message.block);
+  fields.number("first_chunk", message.first_chunk);
+  fields.list("hashes", message.hashes,
+              {.count_max = kVerifyHashesMax, .element_bytes_min = sizeof(uint64_t)},
+              [](auto& list, auto& hash) { list.number("hashes", hash); });
+  fields.require("hashes", "is empty", [&] { return !message.hashes.empty(); });
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<VerifyResult> auto& message) {
+  fields.number("checked_bytes", message.checked_bytes);
+  fields.number("mismatches", message.mismatches);
+  fields.text("first_mismatch", message.first_mismatch, kReasonBytesMax);
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<MemoryComplete> auto& message) {
+  fields.number("pages_written", message.pages_written);
+  fields.number("zero_pages", message.zero_pages);
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<Ready> auto& message) {
+  fields.measure("load_ms", message.load_ms);
+}
+
+template <typename Fields>
+void describe(Fields&, OneOf<Commit> auto&) {}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<Running> auto& message) {
+  fields.measure("start_ms", message.start_ms);
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<Abort> auto& message) {
+  fields.choice("code", message.code, Errc::kInDoubt);
+  fields.text("reason", message.reason, kReasonBytesMax);
+}
+
+template <typename Fields>
+void describe(Fields&, OneOf<Heartbeat> auto&) {}
+
+// Names in the order of ControlMessage.
+constexpr const char* kNames[] = {"Hello",        "Offer",        "Accept",         "Refuse",
+                                  "LanesReady",   "StatePiece",   "StateEnd",       "VerifyRequest",
+                                  "VerifyHashes", "VerifyResult", "MemoryComplete", "Ready",
+                                  "Commit",       "Running",      "Abort",          "Heartbeat"};
+static_assert(std::size(kNames) == std::variant_size_v<ControlMessage>);
+
+template <size_t kIndex>
+Result<ControlMessage> decode_alternative(std::span<const std::byte> fields_bytes) {
+  std::variant_alternative_t<kIndex, ControlMessage> message;
+  Decoder decoder(fields_bytes, kNames[kIndex]);
+  FieldReader fields(decoder);
+  describe(fields, message);
+  RETURN_IF_ERROR(decoder.finish());
+  return ControlMessage(std::move(message));
+}
+
+template <size_t... kIndices>
+Result<ControlMessage> decode_index(size_t index, std::span<const std::byte> fields_bytes,
+                                    std::index_sequence<kIndices...>) {
+  using DecodeAlternative = Result<ControlMessage> (*)(std::span<const std::byte>);
+  constexpr DecodeAlternative kDecoders[] = {decode_alternative<kIndices>...};
+  return kDecoders[index](fields_bytes);
+}
+
+}  // namespace
+
+bool operator==(const Accept& left, const Accept& right) {
+  const auto same_region = [](const RemoteRegion& a, const RemoteRegion& b) {
+    return a.base == b.base && a.size_bytes == b.size_bytes && a.key == b.key;
+  };
+  return left.lane_address == right.lane_address && left.lane_count == right.lane_count &&
+         std::equal(left.regions.begin(), left.regions.end(), right.regions.begin(),
+                    right.regions.end(), same_region);
+}
+
+const char* name_of(const ControlMessage& message) {
+  return kNames[message.index()];
+}
+
+std::vector<std::byte> encode(const ControlMessage& message) {
+  std::vector<std::byte> output;
+  output.push_back(static_cast<std::byte>(message.index() + 1));
+  FieldWriter fields(output);
+  std::visit([&fields](const auto& alternative) { describe(fields, alternative); }, message);
+  return output;
+}
+
+Result<ControlMessage> decode(std::span<const std::byte> bytes) {
+  if (bytes.empty()) return fail(Errc::kCorrupt, "control message without a type");
+
+  constexpr size_t kTypes = std::variant_size_v<ControlMessage>;
+  const auto type = std::to_integer<size_t>(bytes[0]);
+  if (type < 1 || type > kTypes)
+    return fail(Errc::kCorrupt, "control message of unknown type {}", type);
+  return decode_index(type - 1, bytes.subspan(1), std::make_index_sequence<kTypes>{});
+}
+
+}  // namespace godwit

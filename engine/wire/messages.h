@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The messages of the control connection, as plain structs. README.md shows their order.
+//
+// Every message is one type byte and its fields (codec.h). Decoding checks everything that needs no
+// context: limits, enumerators, that nothing is missing or left over. What a message means in the
+// current state is for the state machines in engine/migration.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "engine/base/result.h"
+#include "engine/transport.h"
+
+namespace godwit {
+
+// Two agents that do not speak the same version refuse each other.
+inline constexpr uint32_t kProtocolVersion = 1;
+
+// Limits. A list that is longer must not be sent (CHECK); a text that is longer is cut.
+inline constexpr size_t kNameBytesMax = 256;
+inline constexpr size_t kAddressBytesMax = 512;
+inline constexpr size_t kReasonBytesMax = 1024;
+inline constexpr size_t kIdentityEntriesMax = 64;
+inline constexpr size_t kIdentityTextBytesMax = 4096;
+inline constexpr size_t kBlocksMax = 1024;
+inline constexpr uint32_t kLanesMax = 256;
+inline constexpr size_t kStatePieceBytesMax = 1 << 20;
+inline constexpr size_t kVerifyHashesMax = 65536;
+
+enum class Role : uint8_t { kSource = 1, kDestination = 2 };
+enum class Verification : uint8_t { kOff = 1, kOn = 2 };
+enum class PayloadChecksum : uint8_t { kNone = 1, kCrc32c = 2 };
+
+// Both ways, first.
+struct Hello {
+  uint32_t protocol_version = kProtocolVersion;
+  std::string software;  // "godwit 0.1.0", for messages to people
+  std::string session;   // 16 lower-case hexadecimal digits; the source chooses
+  Role role = Role::kSource;
+
+  friend bool operator==(const Hello&, const Hello&) = default;
+};
+
+struct BlockDescription {
+  std::string name;
+  uint64_t size_bytes = 0;       // a multiple of page_size_bytes
+  uint64_t page_size_bytes = 0;  // a power of two, at least 4 KiB
+  int32_t numa_node = -1;
+
+  friend bool operator==(const BlockDescription&, const BlockDescription&) = default;
+};
+
+// Source -> destination: the guest, and how it would travel.
+struct Offer {
+  std::map<std::string, std::string> identity;
+  std::vector<BlockDescription> blocks;
+  std::string transport;
+  uint32_t lane_count = 1;
+  Verification verification = Verification::kOff;
+  PayloadChecksum checksum = PayloadChecksum::kCrc32c;
+
+  friend bool operator==(const Offer&, const Offer&) = default;
+};
+
+// Destination -> source: come, here is where to write.
+struct Accept {
+  std::string lane_address;
+  uint32_t lane_count = 1;
+  std::vector<RemoteRegion> regions;  // one per block, in the Offer's order
+
+  friend bool operator==(const Accept&, const Accept&);
+};
+
+// Either way, instead of an answer: nothing was touched.
+struct Refuse {
+  std::string reason;
+
+  friend bool operator==(const Refuse&, const Refuse&) = default;
+};
+
+// Destination -> source: all lanes are connected.
+struct LanesReady {
+  friend bool operator==(const LanesReady&, const LanesReady&) = default;
+};
+
+// Source -> destination: device state, piece by piece, in order.
+struct StatePiece {
+  std::vector<std::byte> content;  // at most kStatePieceBytesMax
+
+  friend bool operator==(const StatePiece&, const StatePiece&) = default;
+};
+
+struct StateEnd {
+  uint64_t total_bytes = 0;
+  uint64_t xxh3 = 0;  // XXH3-64 of all pieces together
+
+  friend bool operator==(const StateEnd&, const StateEnd&) = default;
+};
+
+// Source -> destination: hash your memory in chunks of this size.
+struct VerifyRequest {
+  uint64_t chunk_bytes = 0;  // a power of two, at least 4 KiB
+
+  friend bool operator==(const VerifyRequest&, const VerifyRequest&) = default;
+};
+
+// Hashes of consecutive chunks of one block.
+struct VerifyHashes {
+  uint32_t block = 0;
+  uint64_t first_chunk = 0;
+  std::vector<uint64_t> hashes;  // 1 .. kVerifyHashesMax
+
+  friend bool operator==(const VerifyHashes&, const VerifyHashes&) = default;
+};
+
+struct VerifyResult {
+  uint64_t checked_bytes = 0;
+  uint64_t mismatches = 0;
+  std::string first_mismatch;  // empty when there is none
+
+  friend bool operator==(const VerifyResult&, const VerifyResult&) = default;
+};
+
+// Source -> destination: all memory is in place; load the state.
+struct MemoryComplete {
+  uint64_t pages_written = 0;
+  uint64_t zero_pages = 0;
+
+  friend bool operator==(const MemoryComplete&, const MemoryComplete&) = default;
+};
+
+// Destination -> source: loaded, could start at once.
+struct Ready {
+  double load_ms = 0;
+
+  friend bool operator==(const Ready&, const Ready&) = default;
+};
+
+// Source -> destination: the guest is yours. From here on the source never runs it again by itself.
+struct Commit {
+  friend bool operator==(const Commit&, const Commit&) = default;
+};
+
+// Destination -> source: it runs here.
+struct Running {
+  double start_ms = 0;
+
+  friend bool operator==(const Running&, const Running&) = default;
+};
+
+// Either way, before the commit: it is over, and the guest stays at the source.
+struct Abort {
+  Errc code = Errc::kCancelled;
+  std::string reason;
+
+  friend bool operator==(const Abort&, const Abort&) = default;
+};
+
+// Either way, whenever there was nothing else to say for a while.
+struct Heartbeat {
+  friend bool operator==(const Heartbeat&, const Heartbeat&) = default;
+};
+
+using ControlMessage = std::variant<Hello, Offer, Accept, Refuse, LanesReady, StatePiece, StateEnd,
+                                    VerifyRequest, VerifyHashes, VerifyResult, MemoryComplete,
+                                    Ready, Commit, Running, Abort, Heartbeat>;
+
+// "Offer", for messages to people.
+const char* name_of(const ControlMessage& message);
+
+std::vector<std::byte> encode(const ControlMessage& message);
+
+// Errors: kCorrupt, naming the message and the field.
+Result<ControlMessage> decode(std::span<const std::byte> bytes);
+
+}  // namespace godwit
