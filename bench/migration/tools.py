@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tools under comparison. Each moves a guest between two started QEMUs and says what it measured itself.
+
+Each tool is given the same downtime limit and no bandwidth limit, and everything that is its own setup is counted:
+the clock starts before the first command to either side.
+"""
+
+import dataclasses
+import time
+
+from harness import agent
+from harness.qmp import QmpError
+
+PORT = 4444
+UNLIMITED_BYTES_PER_S = 100 * 10**9
+
+
+class DidNotComplete(Exception):
+    """The tool gave up, or did not converge in time."""
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What the tool says of itself; times in milliseconds. agent_cpu_s: processes that are not QEMU."""
+
+    wall_ms: float
+    reported_total_ms: float
+    reported_downtime_ms: float
+    reported_bytes: int
+    agent_cpu_s: float = 0.0
+
+
+class QemuTool:
+    """QEMU's own migration over TCP."""
+
+    def __init__(self, name, capabilities=(), parameters=None):
+        self.name = name
+        self._capabilities = ["events", *capabilities]
+        self._parameters = parameters or {}
+
+    def migrate(self, source, destination, folder, netns, downtime_limit_ms, timeout_s):
+        del folder, netns
+        started = time.monotonic()
+        for qemu in (destination, source):
+            qemu.qmp.command("migrate-set-capabilities", capabilities=[
+                {"capability": name, "state": True} for name in self._capabilities])
+            qemu.qmp.command("migrate-set-parameters", **self._parameters, **{
+                "downtime-limit": downtime_limit_ms, "max-bandwidth": UNLIMITED_BYTES_PER_S})
+        destination.qmp.command("migrate-incoming", uri=f"tcp:127.0.0.1:{PORT}")
+        source.qmp.command("migrate", uri=f"tcp:127.0.0.1:{PORT}")
+        try:
+            end = source.qmp.wait_event("MIGRATION", timeout_s, lambda data: data["status"] in ("completed", "failed"))
+            if end["data"]["status"] == "completed":
+                destination.qmp.wait_event("RESUME", timeout_s)
+        except QmpError as error:
+            raise DidNotComplete(f"{self.name}: {error}") from error
+        wall_ms = (time.monotonic() - started) * 1e3
+        result = source.qmp.command("query-migrate")
+        if result["status"] != "completed":
+            raise DidNotComplete(f"{self.name}: {result['status']}: {result.get('error-desc')}")
+        return Outcome(wall_ms, result["total-time"], result["downtime"], result["ram"]["transferred"])
+
+
+class GodwitTool:
+    """Two Godwit agents over TCP, one beside each QEMU."""
+
+    name = "godwit"
+
+    def migrate(self, source, destination, folder, netns, downtime_limit_ms, timeout_s):
+        started = time.monotonic()
+        with agent.receive(destination, folder, netns=netns) as receiver:
+            with agent.send(source, folder, netns=netns,
+                            extra=("--downtime-limit", f"{downtime_limit_ms}ms")) as sender:
+                try:
+                    sender_code = sender.wait(timeout_s)
+                except AssertionError as error:
+                    raise DidNotComplete(str(error)) from error
+                if sender_code != 0:
+                    raise DidNotComplete(f"godwit send ended with {sender_code}: {sender.output()}")
+                destination.qmp.wait_event("RESUME", timeout_s)
+                wall_ms = (time.monotonic() - started) * 1e3
+                receiver.wait(timeout_s)
+                report = sender.report()
+                cpu_s = sender.cpu_seconds() + receiver.cpu_seconds()
+        return Outcome(wall_ms, report["total_ms"], report["downtime_ms"], report["bytes_sent"], cpu_s)
+
+
+def all_tools():
+    multifd = {"multifd-channels": 2}
+    return [
+        QemuTool("qemu-tcp"),
+        QemuTool("qemu-multifd", ["multifd"], multifd),
+        QemuTool("qemu-multifd-zero-copy", ["multifd", "zero-copy-send"], multifd),
+        GodwitTool(),
+    ]

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Godwit agents as processes: started, watched, held in a state, killed."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+
+from . import paths
+from .waiting import wait_until
+
+PORT = 7471
+
+
+class Agent:
+    """One `godwit send` or `godwit receive`. Leaving the with block kills what is left of it."""
+
+    def __init__(self, role, folder, arguments, netns=None, wrapper=()):
+        self.role = role
+        self.folder = pathlib.Path(folder)
+        self.json_path = self.folder / f"{role}.json"
+        self.output_path = self.folder / f"{role}.output"
+        self.runtime_folder = self.folder / "run"
+        self.runtime_folder.mkdir(exist_ok=True)
+        command = [*(("/sbin/ip", "netns", "exec", netns) if netns else ()), *wrapper, str(paths.GODWIT), *arguments,
+                   "--json", str(self.json_path)]
+        environment = {**os.environ, "GODWIT_RUNTIME_DIR": str(self.runtime_folder)}
+        with open(self.output_path, "wb") as output:
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                                             env=environment)
+        self.resource_usage = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.alive():
+            self._process.kill()
+            self.wait()
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def output(self):
+        return self.output_path.read_text(errors="replace")
+
+    def alive(self):
+        return self.resource_usage is None and self._poll() is None
+
+    def _poll(self):
+        if self._process.returncode is None:
+            pid, status, usage = os.wait4(self._process.pid, os.WNOHANG)
+            if pid:
+                self._process.returncode = os.waitstatus_to_exitcode(status)
+                self.resource_usage = usage
+        return self._process.returncode
+
+    def wait(self, timeout_s=60.0):
+        """Returns the exit code."""
+        wait_until(lambda: self._poll() is not None, f"the end of godwit {self.role}, which says: {self.output()}",
+                   timeout_s, poll_s=0.002)
+        return self._process.returncode
+
+    def cpu_seconds(self):
+        """CPU seconds of an agent that has ended."""
+        return self.resource_usage.ru_utime + self.resource_usage.ru_stime
+
+    def signal(self, number):
+        self._process.send_signal(number)
+
+    def kill(self):
+        self.signal(signal.SIGKILL)
+        self.wait()
+
+    def stopped(self):
+        """True while the agent holds itself with SIGSTOP (--test-hold)."""
+        try:
+            with open(f"/proc/{self.pid}/stat", encoding="ascii") as file:
+                return file.read().rsplit(")", 1)[1].split()[0] == "T"
+        except FileNotFoundError:
+            return False
+
+    def wait_held(self, timeout_s=20.0):
+        def held():
+            assert self._poll() is None, f"godwit {self.role} ended with {self._process.returncode}: {self.output()}"
+            return self.stopped()
+        wait_until(held, f"godwit {self.role} holding itself; it says: {self.output()}", timeout_s)
+
+    def release(self):
+        self.signal(signal.SIGCONT)
+
+    def report(self):
+        return json.loads(self.json_path.read_text())
+
+    def sessions_left(self):
+        """Session directories of this role that are still there."""
+        return [str(path) for path in self.runtime_folder.glob(f"*/{self.role_folder}")]
+
+    @property
+    def role_folder(self):
+        return "source" if self.role == "send" else "destination"
+
+
+def receive(qemu, folder, listen=f"127.0.0.1:{PORT}", netns=None, wrapper=(), extra=()):
+    """Starts a receiver and returns once it listens."""
+    agent = Agent("receive", folder, ["receive", "--qmp", qemu.agent_socket, "--listen", listen, *extra],
+                  netns=netns, wrapper=wrapper)
+    port = int(listen.rsplit(":", 1)[1])
+
+    def listening():
+        assert agent.alive(), f"godwit receive ended at once: {agent.output()}"
+        return _listens(agent.pid, port)
+    wait_until(listening, f"godwit receive listening on {listen}; it says: {agent.output()}", timeout_s=10)
+    return agent
+
+
+def send(qemu, folder, to=f"127.0.0.1:{PORT}", netns=None, wrapper=(), extra=()):
+    return Agent("send", folder, ["send", "--qmp", qemu.agent_socket, "--to", to, *extra], netns=netns, wrapper=wrapper)
+
+
+def _listens(pid, port):
+    for table in ("tcp", "tcp6"):
+        try:
+            with open(f"/proc/{pid}/net/{table}", encoding="ascii") as file:
+                rows = [line.split() for line in file.readlines()[1:]]
+        except FileNotFoundError:
+            return False
+        if any(row[3] == "0A" and int(row[1].rsplit(":", 1)[1], 16) == port for row in rows):
+            return True
+    return False

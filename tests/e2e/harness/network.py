@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Network namespaces: a private loopback, or two hosts joined by a veth pair.
+
+Each test has namespaces of its own, so that fixed ports never collide and a link can be cut without anyone else
+noticing. TCP uses cubic or reno in them: bbr, where it is the default, halves what a local link carries.
+"""
+
+import itertools
+import os
+import subprocess
+
+_serial_numbers = itertools.count()
+
+
+def _ip(*arguments):
+    subprocess.run(["/sbin/ip", *arguments], check=True, capture_output=True, text=True)
+
+
+class Namespace:
+    """One network namespace with its loopback up; gone, with all its links, at the end of the with block."""
+
+    def __init__(self):
+        self.name = f"godwit-{os.getpid()}-{next(_serial_numbers)}"
+        _ip("netns", "add", self.name)
+        self.ip("link", "set", "lo", "up")
+        self._choose_congestion_control()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run(["/sbin/ip", "netns", "del", self.name], check=False, capture_output=True)
+
+    def run(self, *command):
+        return subprocess.run(["/sbin/ip", "netns", "exec", self.name, *command],
+                              check=True, capture_output=True, text=True).stdout
+
+    def ip(self, *arguments):
+        _ip("-n", self.name, *arguments)
+
+    def _choose_congestion_control(self):
+        # cubic may be reserved for the host's own namespace; without loss, reno grows and holds just as it does.
+        for name in ("cubic", "reno"):
+            try:
+                self.run("/sbin/sysctl", "-q", "-w", f"net.ipv4.tcp_congestion_control={name}")
+                break
+            except subprocess.CalledProcessError:
+                continue
+
+    def bytes_received(self, device="lo"):
+        return int(self.run("cat", f"/sys/class/net/{device}/statistics/rx_bytes"))
+
+
+class Pair:
+    """Two namespaces, `source` (10.71.0.1) and `destination` (10.71.0.2), joined by one link that can be cut."""
+
+    SOURCE_ADDRESS = "10.71.0.1"
+    DESTINATION_ADDRESS = "10.71.0.2"
+
+    def __init__(self):
+        self.source = Namespace()
+        self.destination = Namespace()
+        _ip("link", "add", "link0", "netns", self.source.name, "type", "veth",
+            "peer", "name", "link0", "netns", self.destination.name)
+        for namespace, address in ((self.source, self.SOURCE_ADDRESS), (self.destination, self.DESTINATION_ADDRESS)):
+            namespace.ip("addr", "add", f"{address}/24", "dev", "link0")
+            namespace.ip("link", "set", "link0", "up")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.source.__exit__()
+        self.destination.__exit__()
+
+    def cut(self):
+        self.destination.ip("link", "set", "link0", "down")
+
+    def mend(self):
+        self.destination.ip("link", "set", "link0", "up")
