@@ -47,6 +47,10 @@ class DirtyTracker {
   DirtyTracker() = default;
 };
 
+// Whether guest memory can turn into a hole behind the tracker's back: a balloon, free-page reporting
+// or virtio-mem punch holes, which are not writes.
+enum class Discards : uint8_t { kNever = 1, kPossible = 2 };
+
 // Takes device state piece by piece as the VMM produces it. An error stops the VMM's saving.
 using DeviceStateSink = std::function<Status(std::span<const std::byte>)>;
 
@@ -63,6 +67,7 @@ class SourceGuest {
   virtual const GuestMemory& memory() const = 0;
   virtual const GuestIdentity& identity() const = 0;
   virtual DirtyTracker& dirty_tracker() = 0;
+  virtual Discards discards() const = 0;
 
   // Returns once no vCPU runs and all block I/O has landed in memory.
   virtual Status pause() = 0;

@@ -96,9 +96,9 @@ Status validate(const ZeroRuns& message, const GuestMemory& memory) {
     return fail(Errc::kCorrupt, "message ZeroRuns: block {} of {}", message.block, memory.size());
 
   const GuestBlock& block = memory[message.block];
+  const uint64_t base_pages = block.size_bytes() / kBasePageBytes;
   for (const PageRun& run : message.runs) {
-    if (run.first_page >= block.page_count() ||
-        run.page_count > block.page_count() - run.first_page) {
+    if (run.first_page >= base_pages || run.page_count > base_pages - run.first_page) {
       return fail(Errc::kCorrupt, "message ZeroRuns: pages {}+{} are not inside RAM block '{}'",
                   run.first_page, run.page_count, block.name);
     }

@@ -19,7 +19,7 @@ namespace godwit {
 inline constexpr size_t kLaneMessageBytesMax = 16 << 10;
 inline constexpr size_t kZeroRunsMax = 1000;
 
-// Source -> destination: these pages must become zero.
+// Source -> destination: these base pages (4 KiB, whatever the block's page size) must become zero.
 struct ZeroRuns {
   uint32_t block = 0;
   std::vector<PageRun> runs;  // 1 .. kZeroRunsMax

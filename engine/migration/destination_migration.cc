@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/migration/destination_migration.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+
+#include "engine/base/check.h"
+#include "engine/migration/cpu_time.h"
+#include "engine/migration/verification.h"
+
+namespace godwit {
+
+DestinationMigration::DestinationMigration(const Parts& parts, DestinationOptions options)
+    : parts_(parts), options_(std::move(options)) {}
+
+DestinationMigration::~DestinationMigration() = default;
+
+void DestinationMigration::cancel() {
+  interruption_.raise(fail(Errc::kCancelled, "cancelled on the destination").value());
+}
+
+MigrationReport DestinationMigration::run() {
+  begin_ = Clock::now();
+  report_.security = parts_.control.security();
+  report_.transport = parts_.transport.capabilities().name;
+  report_.ram_bytes = total_bytes(parts_.guest.memory());
+  link_ = std::make_unique<ControlLink>(parts_.control, interruption_, options_.peer_timeout);
+
+  const Status status = migrate();
+  if (!status) give_up(status.error());
+  // The source closes the connection when it has read our last message.
+  link_->drain(deadline_in(seconds(2)));
+  lanes_.reset();
+  regions_.clear();
+  link_.reset();
+  report_.total_ms = to_milliseconds(Clock::now() - begin_);
+  report_.cpu_seconds = process_cpu_seconds();
+  return report_;
+}
+
+Status DestinationMigration::migrate() {
+  enter(DestinationState::kWaiting);
+  RETURN_IF_ERROR(negotiate());
+  RETURN_IF_ERROR(receive_memory_and_state());
+  RETURN_IF_ERROR(load_state());
+  RETURN_IF_ERROR(await_commit());
+  return start_guest();
+}
+
+Status DestinationMigration::negotiate() {
+  const Deadline deadline = deadline_in(options_.peer_timeout);
+  ASSIGN_OR_RETURN(const Hello hello, link_->expect<Hello>(deadline));
+  if (hello.protocol_version != kProtocolVersion) {
+    return fail(
+        Errc::kRefused,
+        "protocol versions differ: the source ({}) speaks {}, the destination ({}) speaks {}; "
+        "install the same version of godwit on both hosts",
+        hello.software, hello.protocol_version, options_.software, kProtocolVersion);
+  }
+  report_.session = hello.session;
+  enter(DestinationState::kNegotiating);
+  RETURN_IF_ERROR(link_->send(Hello{.protocol_version = kProtocolVersion,
+                                    .software = options_.software,
+                                    .session = hello.session,
+                                    .role = Role::kDestination}));
+  ASSIGN_OR_RETURN(const Offer offer, link_->expect<Offer>(deadline));
+  RETURN_IF_ERROR(parts_.guest.check_compatible(offer.identity));
+  RETURN_IF_ERROR(compare_layout(offer));
+  if (offer.transport != report_.transport) {
+    return fail(Errc::kRefused, "the source wants transport '{}', the destination offers '{}'",
+                offer.transport, report_.transport);
+  }
+  if (offer.lane_count == 0 || offer.lane_count > kLanesMax) {
+    return fail(Errc::kRefused, "{} lanes: 1 to {} are possible", offer.lane_count, kLanesMax);
+  }
+
+  const GuestMemory& memory = parts_.guest.memory();
+  present_at_start_ = empty_page_set(memory);
+  Accept accept;
+  for (size_t block = 0; block < memory.size(); ++block) {
+    RETURN_IF_ERROR(find_present_pages(memory[block], present_at_start_[block]));
+    ASSIGN_OR_RETURN(std::unique_ptr<MemoryRegion> region,
+                     parts_.transport.register_memory(memory[block].memory, RemoteAccess::kWrite));
+    accept.regions.push_back(region->describe());
+    regions_.push_back(std::move(region));
+    if (offer.verification == Verification::kOn)
+      chunks_to_verify_ += verify_chunk_count(memory[block]);
+  }
+  guest_prepared_ = true;
+  RETURN_IF_ERROR(parts_.guest.prepare());
+
+  ASSIGN_OR_RETURN(std::unique_ptr<Listener> listener,
+                   parts_.transport.listen(options_.lane_listen));
+  const Interruption::Hook wake = interruption_.on_raise([&] { listener->shut_down(); });
+  accept.lane_address = listener->address();
+  if (!options_.lane_advertise_host.empty()) {
+    const std::string address = listener->address();
+    accept.lane_address =
+        options_.lane_advertise_host + address.substr(std::min(address.rfind(':'), address.size()));
+  }
+  accept.lane_count = offer.lane_count;
+  enter(DestinationState::kAcceptingLanes);
+  RETURN_IF_ERROR(link_->send(accept));
+  return accept_lanes(offer, *listener);
+}
+
+Status DestinationMigration::compare_layout(const Offer& offer) const {
+  const GuestMemory& memory = parts_.guest.memory();
+  for (const BlockDescription& theirs : offer.blocks) {
+    const auto ours = std::find_if(memory.begin(), memory.end(), [&](const GuestBlock& block) {
+      return block.name == theirs.name;
+    });
+    if (ours == memory.end()) {
+      return fail(Errc::kRefused, "the destination has no RAM block '{}' ({} MiB on the source)",
+                  theirs.name, theirs.size_bytes / kMiB);
+    }
+    if (ours->size_bytes() != theirs.size_bytes) {
+      return fail(Errc::kRefused,
+                  "RAM block '{}' has {} bytes on the source and {} on the destination",
+                  theirs.name, theirs.size_bytes, ours->size_bytes());
+    }
+    if (ours->page_size_bytes != theirs.page_size_bytes) {
+      return fail(
+          Errc::kRefused,
+          "RAM block '{}' has {} KiB pages on the source and {} KiB pages on the destination: "
+          "back both by the same page size",
+          theirs.name, theirs.page_size_bytes / kKiB, ours->page_size_bytes / kKiB);
+    }
+  }
+  if (offer.blocks.size() != memory.size()) {
+    return fail(Errc::kRefused, "the source has {} RAM blocks, the destination {}",
+                offer.blocks.size(), memory.size());
+  }
+  // Blocks are named by their place from here on.
+  for (size_t i = 0; i < memory.size(); ++i) {
+    if (memory[i].name != offer.blocks[i].name) {
+      return fail(Errc::kRefused,
+                  "RAM blocks come in another order: '{}' on the source, '{}' on the destination; "
+                  "give both QEMUs the same command line",
+                  offer.blocks[i].name, memory[i].name);
+    }
+  }
+  return {};
+}
+
+Status DestinationMigration::accept_lanes(const Offer& offer, Listener& listener) {
+  const Deadline deadline = deadline_in(options_.peer_timeout);
+  std::vector<std::unique_ptr<Endpoint>> endpoints;
+  for (uint32_t lane = 0; lane < offer.lane_count; ++lane) {
+    ASSIGN_OR_RETURN(const auto token, parts_.control.lane_token(lane));
+    Result<std::unique_ptr<Endpoint>> endpoint = listener.accept({token, lane}, deadline);
+    if (!endpoint) {
+      // When the source gave up meanwhile, its reason is the better one.
+      RETURN_IF_ERROR(interruption_.check());
+      return tl::unexpected<Error>(endpoint.error());
+    }
+    endpoints.push_back(std::move(*endpoint));
+  }
+  lanes_ = std::make_unique<DestinationLanes>(parts_.guest.memory(), present_at_start_,
+                                              interruption_, std::move(endpoints));
+  report_.setup_ms = to_milliseconds(Clock::now() - begin_);
+  enter(DestinationState::kReceiving);
+  return link_->send(LanesReady{});
+}
+
+Status DestinationMigration::receive_memory_and_state() {
+  while (true) {
+    // No limit of its own: a migration takes as long as it takes, and the link notices a dead peer.
+    ASSIGN_OR_RETURN(ControlMessage message, link_->next(Deadline::max()));
+    if (const auto* piece = std::get_if<StatePiece>(&message)) {
+      RETURN_IF_ERROR(take(*piece));
+    } else if (const auto* end = std::get_if<StateEnd>(&message)) {
+      RETURN_IF_ERROR(take(*end));
+    } else if (std::holds_alternative<VerifyRequest>(message)) {
+      enter(DestinationState::kVerifying);
+    } else if (const auto* hashes = std::get_if<VerifyHashes>(&message)) {
+      RETURN_IF_ERROR(compare_hashes(*hashes));
+    } else if (std::holds_alternative<MemoryComplete>(message)) {
+      if (!device_state_complete_ || chunks_to_verify_ != 0) {
+        return fail(Errc::kCorrupt, "the source says that all memory is there, but {} is missing",
+                    device_state_complete_ ? "the verification" : "the device state");
+      }
+      return {};
+    } else {
+      return fail(Errc::kCorrupt, "the source sent a message out of turn: {}", name_of(message));
+    }
+  }
+}
+
+Status DestinationMigration::take(const StatePiece& piece) {
+  if (device_state_complete_ ||
+      device_state_.size() + piece.content.size() > options_.device_state_bytes_max) {
+    return fail(Errc::kCorrupt, "more device state than the {} MiB that are accepted",
+                options_.device_state_bytes_max / kMiB);
+  }
+  device_state_.insert(device_state_.end(), piece.content.begin(), piece.content.end());
+  return {};
+}
+
+Status DestinationMigration::take(const StateEnd& end) {
+  if (end.total_bytes != device_state_.size() ||
+      end.xxh3 != XXH3_64bits(device_state_.data(), device_state_.size())) {
+    return fail(Errc::kCorrupt, "the device state arrived damaged: {} bytes of {}",
+                device_state_.size(), end.total_bytes);
+  }
+  device_state_complete_ = true;
+  report_.device_state_bytes = end.total_bytes;
+  return {};
+}
+
+Status DestinationMigration::compare_hashes(const VerifyHashes& theirs) {
+  const GuestMemory& memory = parts_.guest.memory();
+  const bool known = theirs.block < memory.size();
+  const uint64_t chunks = known ? verify_chunk_count(memory[theirs.block]) : 0;
+  if (!known || theirs.first_chunk > chunks || theirs.hashes.size() > chunks - theirs.first_chunk ||
+      theirs.hashes.size() > chunks_to_verify_) {
+    return fail(Errc::kCorrupt, "the source sent hashes of memory that does not exist");
+  }
+  const GuestBlock& block = memory[theirs.block];
+  PageBitmap present(block.page_count());
+  RETURN_IF_ERROR(find_present_pages(block, present));
+  const std::vector<uint64_t> ours =
+      hash_chunks(block, present, theirs.first_chunk, theirs.hashes.size());
+  for (size_t i = 0; i < ours.size(); ++i) {
+    const uint64_t begin = (theirs.first_chunk + i) * kVerifyChunkBytes;
+    verified_.checked_bytes += std::min(kVerifyChunkBytes, block.size_bytes() - begin);
+    if (ours[i] == theirs.hashes[i]) continue;
+    if (verified_.mismatches++ == 0) {
+      first_mismatch_ = fmt::format("RAM block '{}', the 2 MiB at {:#x}", block.name, begin);
+    }
+  }
+  chunks_to_verify_ -= ours.size();
+  if (chunks_to_verify_ > 0) return {};
+  report_.verify = verified_;
+  return link_->send(VerifyResult{.checked_bytes = verified_.checked_bytes,
+                                  .mismatches = verified_.mismatches,
+                                  .first_mismatch = first_mismatch_});
+}
+
+Status DestinationMigration::load_state() {
+  enter(DestinationState::kLoadingState);
+  // From here on no peer can reach the guest's memory any more.
+  lanes_.reset();
+  regions_.clear();
+  const Clock::time_point start = Clock::now();
+  RETURN_IF_ERROR(parts_.guest.load_state(device_state_));
+  // The point of no return of this side: once *ready* is sent the decision is the source's alone.
+  RETURN_IF_ERROR(interruption_.seal());
+  enter(DestinationState::kReady);
+  return link_->send(Ready{.load_ms = to_milliseconds(Clock::now() - start)});
+}
+
+Status DestinationMigration::await_commit() {
+  ASSIGN_OR_RETURN(const Commit commit, link_->expect<Commit>(Deadline::max()));
+  (void)commit;
+  RETURN_IF_ERROR(parts_.commit_log.record_commit());
+  enter(DestinationState::kCommitted);
+  return {};
+}
+
+Status DestinationMigration::start_guest() {
+  const Clock::time_point start = Clock::now();
+  RETURN_IF_ERROR(parts_.guest.start());
+  const double start_ms = to_milliseconds(Clock::now() - start);
+  enter(DestinationState::kRunning);
+  report_.status = MigrationStatus::kCompleted;
+  // A source that is gone by now learns it from `recover`; the guest runs.
+  (void)link_->send(Running{.start_ms = start_ms});
+  return {};
+}
+
+void DestinationMigration::give_up(const Error& error) {
+  report_.error = error;
+  const bool aborted_by_source = link_->peer_gave_up();
+  switch (state_) {
+    case DestinationState::kReady:
+      if (!aborted_by_source) {
+        // The source may or may not have committed. Only it knows; keep the guest as it is.
+        report_.status = MigrationStatus::kInDoubt;
+        return enter(DestinationState::kInDoubt);
+      }
+      break;
+    case DestinationState::kCommitted:
+      // This side owns the guest and could not start it. Tell the source, but never give it back.
+      (void)link_->send(Abort{error.code, to_string(error)});
+      report_.status = MigrationStatus::kInDoubt;
+      return enter(DestinationState::kInDoubt);
+    default:
+      break;
+  }
+  lanes_.reset();
+  regions_.clear();
+  if (!aborted_by_source) {
+    if (error.code == Errc::kRefused) {
+      (void)link_->send(Refuse{to_string(error)});
+    } else {
+      (void)link_->send(Abort{error.code, to_string(error)});
+    }
+  }
+  if (guest_prepared_) (void)parts_.guest.abandon();
+  report_.status = error.code == Errc::kRefused     ? MigrationStatus::kRefused
+                   : error.code == Errc::kCancelled ? MigrationStatus::kCancelled
+                                                    : MigrationStatus::kFailed;
+  enter(DestinationState::kFailed);
+}
+
+void DestinationMigration::enter(DestinationState state) {
+  state_ = state;
+  parts_.observer.on_state(to_string(state));
+}
+
+}  // namespace godwit

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The destination's side of one migration: a state machine driven by the source's messages.
+//
+// What it promises: the guest is started only after the source's commit has been received and
+// written down, exactly once; until then any failure leaves the guest to the source. Once it has
+// said *ready* only the source knows the decision, so from there on nothing here gives up by
+// itself: a lost source leaves the guest paused and the outcome in doubt.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "engine/control_channel.h"
+#include "engine/guest.h"
+#include "engine/migration/control_link.h"
+#include "engine/migration/destination_lanes.h"
+#include "engine/migration/interruption.h"
+#include "engine/migration/observer.h"
+#include "engine/migration/options.h"
+#include "engine/migration/states.h"
+#include "engine/report.h"
+#include "engine/transport.h"
+
+namespace godwit {
+
+// Thread: run() by one; cancel() from any.
+class DestinationMigration {
+ public:
+  // Everything referred to outlives the migration.
+  struct Parts {
+    DestinationGuest& guest;
+    Transport& transport;
+    ControlChannel& control;
+    MigrationObserver& observer;
+    CommitLog& commit_log;
+  };
+  DestinationMigration(const Parts& parts, DestinationOptions options);
+  ~DestinationMigration();
+
+  // Runs the migration to its end. The report says how it ended; its error says why.
+  MigrationReport run();
+
+  // Gives up, where that is still this side's to decide: before it has said *ready*.
+  void cancel();
+
+ private:
+  Status migrate();
+  Status negotiate();
+  Status compare_layout(const Offer& offer) const;
+  Status accept_lanes(const Offer& offer, Listener& listener);
+  Status receive_memory_and_state();
+  Status take(const StatePiece& piece);
+  Status take(const StateEnd& end);
+  Status compare_hashes(const VerifyHashes& hashes);
+  Status load_state();
+  Status await_commit();
+  Status start_guest();
+  void give_up(const Error& error);
+  void enter(DestinationState state);
+
+  Parts parts_;
+  const DestinationOptions options_;
+  DestinationState state_ = DestinationState::kWaiting;
+  MigrationReport report_;
+  Clock::time_point begin_{};
+
+  Interruption interruption_;
+  std::unique_ptr<ControlLink> link_;
+  GuestPageSet present_at_start_;
+  std::vector<std::unique_ptr<MemoryRegion>> regions_;
+  std::unique_ptr<DestinationLanes> lanes_;
+
+  std::vector<std::byte> device_state_;
+  bool device_state_complete_ = false;
+  bool guest_prepared_ = false;
+  VerifyReport verified_;
+  uint64_t chunks_to_verify_ = 0;  // that have not been compared yet
+  std::string first_mismatch_;
+};
+
+}  // namespace godwit

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// INTERFACES: what a migration tells the program that runs it.
+#pragma once
+
+#include <string_view>
+
+#include "engine/base/result.h"
+#include "engine/report.h"
+
+namespace godwit {
+
+// Thread: called by the thread that called run(). Must return quickly.
+class MigrationObserver {
+ public:
+  virtual ~MigrationObserver() = default;
+
+  // A state (states.h) has just been entered.
+  virtual void on_state(std::string_view state) = 0;
+
+  // A few times per second while pages travel.
+  virtual void on_progress(const Progress& progress) = 0;
+};
+
+// Where the decision about ownership is written down, so that it outlives the agent.
+class CommitLog {
+ public:
+  virtual ~CommitLog() = default;
+
+  // On return the decision survives the death of this process. The source calls it before it sends
+  // the commit, the destination before it starts the guest. An error means that nothing was
+  // decided.
+  virtual Status record_commit() = 0;
+};
+
+}  // namespace godwit

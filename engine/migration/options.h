@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every tunable of a migration, with its unit and default.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "engine/base/time.h"
+#include "engine/base/units.h"
+#include "engine/precopy/policy.h"
+#include "engine/wire/messages.h"
+
+namespace godwit {
+
+// Whether the guest stands still, with its block I/O landed, for the scans. kOff is for the
+// negative control in the tests only: device DMA in flight is lost without it.
+enum class Quiescing : uint8_t { kOn = 1, kOff = 2 };
+
+// The lanes for this machine: enough to fill the link, leaving cores to the guest.
+uint32_t default_lane_count();
+
+struct SourceOptions {
+  std::string session;   // 16 hex digits
+  std::string software;  // name and version, for the other side's messages
+  uint32_t lanes = 0;    // 0 = default_lane_count()
+  precopy::PolicyLimits limits;
+  uint64_t bandwidth_limit_bytes_per_s = 0;  // 0 = unlimited
+  Verification verification = Verification::kOff;
+  Quiescing quiescing = Quiescing::kOn;
+  Clock::duration peer_timeout = seconds(10);  // silence after which the peer counts as lost
+};
+
+struct DestinationOptions {
+  std::string software;
+  std::string lane_listen = "0.0.0.0:0";  // address that lanes connect to
+  std::string lane_advertise_host;  // host part told to the source; empty = as the listener says
+  uint64_t device_state_bytes_max = 256 * kMiB;
+  Clock::duration peer_timeout = seconds(10);
+};
+
+}  // namespace godwit

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Pre-copy: arming, the first round, and the rounds after it until little remains. Why the guest is
+// paused for the scans is explained in source_migration.h.
+#include <algorithm>
+#include <utility>
+
+#include "engine/base/check.h"
+#include "engine/migration/source_migration.h"
+
+namespace godwit {
+
+namespace {
+
+// A paused scan may cost this much guest time; guests whose scan takes longer are scanned live.
+constexpr Clock::duration kPausedScanMax = milliseconds(40);
+// A clean scan, until one was measured (dirty-bit harvest of 4 KiB pages: 0.7 ms/GiB).
+constexpr nanoseconds kScanPerGib = microseconds(700);
+// Saving and loading device state, until the switchover tells what it really took.
+constexpr double kDeviceStateS = 0.010;
+// A round shorter than this says little about the link.
+constexpr uint64_t kBytesToMeasureBandwidth = 16 * kMiB;
+
+}  // namespace
+
+Status SourceMigration::arm() {
+  enter(SourceState::kArming);
+  const GuestMemory& memory = parts_.guest.memory();
+  pending_ = {empty_page_set(memory), empty_page_set(memory), empty_page_set(memory)};
+  present_ = empty_page_set(memory);
+  RETURN_IF_ERROR(parts_.guest.dirty_tracker().start());
+  last_scan_ = Clock::now();
+  scan_time_ = duration_cast<Clock::duration>(kScanPerGib * (report_.ram_bytes / kGiB));
+  if (options_.quiescing == Quiescing::kOff) return {};
+  // Whatever was in flight while arming lands now.
+  RETURN_IF_ERROR(pause_guest());
+  RETURN_IF_ERROR(resume_guest());
+  pause_time_ = Clock::now() - paused_at_;
+  return {};
+}
+
+Status SourceMigration::send_first_round() {
+  const GuestMemory& memory = parts_.guest.memory();
+  GuestPageSet holes = empty_page_set(memory);
+  for (size_t block = 0; block < memory.size(); ++block) {
+    RETURN_IF_ERROR(find_present_pages(memory[block], present_[block]));
+    holes[block].set_all();
+    holes[block].subtract(present_[block]);
+  }
+  report_.hole_bytes = count_bytes(memory, holes);
+  report_.setup_ms = to_milliseconds(Clock::now() - begin_);
+  remaining_at_round_start_ = remaining_bytes_ = count_bytes(memory, present_);
+
+  RoundReport round{.kind = RoundKind::kLive, .dirty_pages = count_pages(present_)};
+  ASSIGN_OR_RETURN(const precopy::TransferResult result,
+                   send(present_, &holes, SourceMemory::kLive));
+  round.bytes = result.counters.bytes_sent;
+  round.ms = to_milliseconds(result.duration);
+  report_.rounds.push_back(round);
+  return {};
+}
+
+Status SourceMigration::copy_until_little_remains() {
+  enter(SourceState::kPrecopy);
+  RETURN_IF_ERROR(send_first_round());
+  const GuestMemory& memory = parts_.guest.memory();
+  uint64_t previous_remaining = remaining_bytes_;
+  uint32_t stalled_rounds = 0;
+  while (true) {
+    RETURN_IF_ERROR(scan_between_rounds());
+    GuestPageSet remaining = pending_.written;
+    unite(remaining, pending_.torn);
+    unite(remaining, pending_.unsettled);
+    remaining_bytes_ = count_bytes(memory, remaining);
+    const precopy::Verdict verdict = precopy::decide(
+        {.round = round_,
+         .remaining_bytes = remaining_bytes_,
+         .previous_remaining_bytes = previous_remaining,
+         .stalled_rounds = stalled_rounds,
+         .bandwidth_bytes_per_s = bandwidth(),
+         .fixed_downtime_s = kDeviceStateS + to_seconds(pause_time_) + to_seconds(scan_time_)},
+        options_.limits);
+    previous_remaining = remaining_bytes_;
+    stalled_rounds = verdict.stalled_rounds;
+    report_.predicted_downtime_ms = verdict.predicted_downtime_s * 1e3;
+
+    switch (verdict.decision) {
+      case precopy::Decision::kSwitchOver:
+        return {};
+      case precopy::Decision::kGiveUp:
+        return fail(
+            Errc::kGuest,
+            "the guest dirties memory faster than it can be moved: after {} rounds {} MiB "
+            "remain ({:.0f} MiB/s are dirtied, the link carries {:.0f} MiB/s), a downtime of "
+            "{:.0f} ms against the limit of {:.0f} ms; raise --downtime-limit or quieten the "
+            "guest",
+            round_, remaining_bytes_ / kMiB, dirty_bytes_per_s_ / static_cast<double>(kMiB),
+            bandwidth() / static_cast<double>(kMiB), report_.predicted_downtime_ms,
+            options_.limits.downtime_s_max * 1e3);
+      case precopy::Decision::kNextRound:
+        break;
+    }
+    double pause_ms = 0;
+    if (guest_paused_) {
+      RETURN_IF_ERROR(resume_guest());
+      pause_ms = to_milliseconds(Clock::now() - paused_at_);
+    }
+    RETURN_IF_ERROR(send_round(
+        options_.quiescing == Quiescing::kOn ? RoundKind::kQuiesced : RoundKind::kLive, pause_ms));
+  }
+}
+
+// Leaves the guest paused where the scan could be done in a pause.
+Status SourceMigration::scan_between_rounds() {
+  RETURN_IF_ERROR(interruption_.check());
+  if (options_.quiescing == Quiescing::kOff) return collect_written();
+
+  RETURN_IF_ERROR(pause_guest());
+  // The pages of the last live scan have their content now: they are to be sent again.
+  unite(pending_.written, pending_.unsettled);
+  clear(pending_.unsettled);
+  if (scan_time_ <= kPausedScanMax) return collect_written();
+
+  RETURN_IF_ERROR(resume_guest());
+  GuestPageSet before = pending_.written;
+  clear(pending_.written);
+  RETURN_IF_ERROR(collect_written());
+  pending_.unsettled = pending_.written;
+  unite(pending_.written, before);
+  return {};
+}
+
+Status SourceMigration::collect_written() {
+  const GuestMemory& memory = parts_.guest.memory();
+  const Clock::time_point start = Clock::now();
+  GuestPageSet written = empty_page_set(memory);
+  RETURN_IF_ERROR(parts_.guest.dirty_tracker().collect(written));
+  const Clock::time_point end = Clock::now();
+  scan_time_ = end - start;
+  dirty_bytes_per_s_ = static_cast<double>(count_bytes(memory, written)) /
+                       std::max(to_seconds(end - last_scan_), 1e-6);
+  last_scan_ = end;
+  unite(pending_.written, written);
+  // A page that is written has storage, whatever it was before.
+  unite(present_, written);
+  return {};
+}
+
+Status SourceMigration::send_round(RoundKind kind, double pause_ms) {
+  const GuestPageSet pages = take_pending();
+  RoundReport round{.kind = kind, .dirty_pages = count_pages(pages), .pause_ms = pause_ms};
+  remaining_at_round_start_ = remaining_bytes_;
+  const SourceMemory memory =
+      kind == RoundKind::kFinal ? SourceMemory::kFrozen : SourceMemory::kLive;
+  ASSIGN_OR_RETURN(const precopy::TransferResult result, send(pages, nullptr, memory));
+  round.bytes = result.counters.bytes_sent;
+  round.ms = to_milliseconds(result.duration);
+  report_.rounds.push_back(round);
+  return {};
+}
+
+GuestPageSet SourceMigration::take_pending() {
+  GuestPageSet pages = empty_page_set(parts_.guest.memory());
+  std::swap(pages, pending_.written);
+  unite(pages, pending_.torn);
+  clear(pending_.torn);
+  return pages;
+}
+
+Result<precopy::TransferResult> SourceMigration::send(const GuestPageSet& pages,
+                                                      const GuestPageSet* zeroes,
+                                                      SourceMemory memory) {
+  ++round_;
+  ASSIGN_OR_RETURN(
+      const precopy::TransferResult result,
+      lanes_->send({.pages = &pages, .zeroes = zeroes, .memory = memory, .round = round_},
+                   pending_.torn, [this] { show_progress(); }));
+  report_.bytes_sent += result.counters.bytes_sent;
+  report_.pages_sent += result.counters.pages_sent;
+  report_.zero_pages += result.counters.zero_pages;
+  report_.torn_pages += result.counters.torn_pages;
+  transfer_time_ += result.duration;
+  if (result.counters.bytes_sent >= kBytesToMeasureBandwidth || measured_bandwidth_ == 0) {
+    measured_bandwidth_ = static_cast<double>(result.counters.bytes_sent) /
+                          std::max(to_seconds(result.duration), 1e-6);
+  }
+  show_progress();
+  return result;
+}
+
+// Before anything was measured, and for a guest that is all zeroes: any number that is not absurd.
+double SourceMigration::bandwidth() const {
+  return std::max(measured_bandwidth_, static_cast<double>(100 * kMiB));
+}
+
+void SourceMigration::show_progress() {
+  const uint64_t sent = lanes_->bytes_sent();
+  const uint64_t sent_in_round = sent - std::min(sent, report_.bytes_sent);
+  const double elapsed_s = to_seconds(Clock::now() - begin_) - report_.setup_ms / 1e3;
+  parts_.observer.on_progress(
+      {.phase = state_ == SourceState::kPrecopy ? "pre-copy" : "switchover",
+       .bytes_sent = sent,
+       .bytes_remaining =
+           remaining_at_round_start_ - std::min(sent_in_round, remaining_at_round_start_),
+       .throughput_bytes_per_s = static_cast<double>(sent) / std::max(elapsed_s, 1e-3),
+       .dirty_bytes_per_s = dirty_bytes_per_s_,
+       .predicted_downtime_ms = report_.predicted_downtime_ms,
+       .round = round_});
+}
+
+}  // namespace godwit

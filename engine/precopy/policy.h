@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// When to stop copying a running guest: a pure function of what is known after a dirty scan.
+//
+// Every round sends what the round before left dirty. As long as the link is faster than the guest
+// writes, what remains shrinks by about the same factor each round, and each further round buys a
+// shorter downtime for little time. So the policy does not stop at the first moment when the
+// downtime limit would hold, but when another round would no longer help: what remains is next to
+// nothing, or it has stopped shrinking. A guest that dirties memory faster than the link carries it
+// never gets there; then the limit decides, and where it cannot be kept the migration ends with the
+// guest running and the numbers that explain why.
+//
+// The decision is made while the guest is paused for the scan, so "switch over" is exact: what
+// remains then is what has to be sent, and not a byte more.
+#pragma once
+
+#include <cstdint>
+
+namespace godwit::precopy {
+
+struct PolicyLimits {
+  double downtime_s_max = 0.3;
+  uint32_t rounds_max = 40;         // of memory in all, the first one included
+  uint32_t stalled_rounds_max = 4;  // in a row without shrinking, before giving up
+};
+
+// What is known with the guest paused after the scan that ends round `round`.
+struct RoundView {
+  uint32_t round;                     // rounds sent so far; 1 after the first
+  uint64_t remaining_bytes;           // would have to be sent while the guest is paused
+  uint64_t previous_remaining_bytes;  // the same, one round earlier
+  uint32_t stalled_rounds;            // in a row before this one, as reported by earlier verdicts
+  double bandwidth_bytes_per_s;       // as measured
+  double
+      fixed_downtime_s;  // pause, scan, device state: what a switchover costs with no memory left
+};
+
+enum class Decision : uint8_t {
+  kNextRound = 1,   // resume the guest and send what remains
+  kSwitchOver = 2,  // stay paused, send what remains, hand over
+  kGiveUp = 3,      // the limit cannot be kept: resume the guest and fail
+};
+
+struct Verdict {
+  Decision decision;
+  double predicted_downtime_s;  // if it switched over now
+  uint32_t stalled_rounds;      // in a row, this one included
+};
+
+Verdict decide(const RoundView& view, const PolicyLimits& limits);
+
+}  // namespace godwit::precopy
