@@ -44,7 +44,8 @@ class PageBitmap {
 
   // The first run of set bits that starts at or after `from` and before `end`, cut at `end`; nothing
   // when there is none.
-  //   for (uint64_t at = 0; auto run = bitmap.next_run(at, end); at = run->first_page + run->page_count)
+  //   for (auto run = bitmap.next_run(0, end); run;
+  //        run = bitmap.next_run(run->first_page + run->page_count, end))
   std::optional<PageRun> next_run(uint64_t from, uint64_t end) const;
 
   // Bit n of word n/64. Bits past page_count() are zero.

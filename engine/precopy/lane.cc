@@ -41,15 +41,15 @@ Status Lane::send_chunk(const Chunk& chunk, const PageTransfer& transfer) {
   if (transfer.zeroes != nullptr) {
     const PageBitmap& zeroes = (*transfer.zeroes)[chunk.block];
     const uint64_t base_pages = context_.memory[chunk.block].page_size_bytes / kBasePageBytes;
-    for (uint64_t at = chunk.pages.first_page; auto run = zeroes.next_run(at, end);
-         at = run->first_page + run->page_count) {
+    for (auto run = zeroes.next_run(chunk.pages.first_page, end); run;
+         run = zeroes.next_run(run->first_page + run->page_count, end)) {
       RETURN_IF_ERROR(
           add_zeroes(chunk.block, run->first_page * base_pages, run->page_count * base_pages));
     }
   }
   const PageBitmap& pages = (*transfer.pages)[chunk.block];
-  for (uint64_t at = chunk.pages.first_page; auto run = pages.next_run(at, end);
-       at = run->first_page + run->page_count) {
+  for (auto run = pages.next_run(chunk.pages.first_page, end); run;
+       run = pages.next_run(run->first_page + run->page_count, end)) {
     RETURN_IF_ERROR(add_run(chunk, *run, transfer));
   }
   return {};
