@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "engine/base/units.h"
 #include "engine/wire/fields.h"
 
 namespace godwit {

@@ -2,8 +2,8 @@
 //
 // One describe() per message: its fields in wire order, with their limits and rules.
 //
-// A wire number is a position in ControlMessage plus one, and never changes its meaning: a new message
-// goes to the end of ControlMessage. 0 is no message.
+// A wire number is a position in ControlMessage plus one, and never changes its meaning: a new
+// message goes to the end of ControlMessage. 0 is no message.
 #include "engine/wire/messages.h"
 
 #include <algorithm>

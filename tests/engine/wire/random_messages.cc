@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/engine/wire/random_messages.h"
+
+#include <array>
+#include <utility>
+
+namespace godwit {
+
+std::string RandomMessages::text(size_t bytes_max) {
+  std::string result(below(bytes_max + 1), '\0');
+  for (char& letter : result) letter = static_cast<char>(number());
+  return result;
+}
+
+template <>
+Hello RandomMessages::any() {
+  Hello message;
+  message.protocol_version = static_cast<uint32_t>(number());
+  message.software = text(40);
+  for (int i = 0; i < 16; ++i) message.session.push_back("0123456789abcdef"[below(16)]);
+  message.role = below(2) == 0 ? Role::kSource : Role::kDestination;
+  return message;
+}
+
+template <>
+Offer RandomMessages::any() {
+  Offer message;
+  const uint64_t entries = below(6);
+  for (uint64_t i = 0; i < entries; ++i) message.identity[text(20)] = text(30);
+  message.blocks.resize(below(5));
+  for (BlockDescription& block : message.blocks) {
+    block.name = text(30);
+    block.page_size_bytes = uint64_t{4096} << below(19);
+    block.size_bytes = block.page_size_bytes * (1 + below(1 << 20));
+    block.numa_node = static_cast<int32_t>(below(9)) - 1;
+  }
+  message.transport = text(8);
+  message.lane_count = static_cast<uint32_t>(1 + below(kLanesMax));
+  message.verification = below(2) == 0 ? Verification::kOff : Verification::kOn;
+  message.checksum = below(2) == 0 ? PayloadChecksum::kNone : PayloadChecksum::kCrc32c;
+  return message;
+}
+
+template <>
+Accept RandomMessages::any() {
+  Accept message;
+  message.lane_address = text(40);
+  message.lane_count = static_cast<uint32_t>(1 + below(kLanesMax));
+  message.regions.resize(below(6));
+  for (RemoteRegion& region : message.regions) region = {number(), number(), number()};
+  return message;
+}
+
+template <>
+Refuse RandomMessages::any() {
+  return {text(100)};
+}
+
+template <>
+LanesReady RandomMessages::any() {
+  return {};
+}
+
+template <>
+StatePiece RandomMessages::any() {
+  StatePiece message;
+  message.content.resize(below(300));
+  for (std::byte& value : message.content) value = static_cast<std::byte>(number());
+  return message;
+}
+
+template <>
+StateEnd RandomMessages::any() {
+  return {number(), number()};
+}
+
+template <>
+VerifyRequest RandomMessages::any() {
+  return {uint64_t{4096} << below(30)};
+}
+
+template <>
+VerifyHashes RandomMessages::any() {
+  VerifyHashes message{static_cast<uint32_t>(number()), number(), {}};
+  message.hashes.resize(1 + below(20));
+  for (uint64_t& hash : message.hashes) hash = number();
+  return message;
+}
+
+template <>
+VerifyResult RandomMessages::any() {
+  return {number(), number(), text(60)};
+}
+
+template <>
+MemoryComplete RandomMessages::any() {
+  return {number(), number()};
+}
+
+template <>
+Ready RandomMessages::any() {
+  return {measure()};
+}
+
+template <>
+Commit RandomMessages::any() {
+  return {};
+}
+
+template <>
+Running RandomMessages::any() {
+  return {measure()};
+}
+
+template <>
+Abort RandomMessages::any() {
+  return {static_cast<Errc>(1 + below(8)), text(100)};
+}
+
+template <>
+Heartbeat RandomMessages::any() {
+  return {};
+}
+
+template <>
+ZeroRuns RandomMessages::any() {
+  ZeroRuns message{static_cast<uint32_t>(number()), {}};
+  message.runs.resize(1 + below(20));
+  for (PageRun& run : message.runs) run = {number(), 1 + below(~uint64_t{0})};
+  return message;
+}
+
+template <>
+RoundEnd RandomMessages::any() {
+  return {static_cast<uint32_t>(number())};
+}
+
+template <>
+RoundDone RandomMessages::any() {
+  return {static_cast<uint32_t>(number()), number()};
+}
+
+ControlMessage RandomMessages::control_message(size_t index) {
+  return [&]<size_t... kIndices>(std::index_sequence<kIndices...>) {
+    ControlMessage message;
+    static_cast<void>(
+        ((index == kIndices &&
+          (message = any<std::variant_alternative_t<kIndices, ControlMessage>>(), true)) ||
+         ...));
+    return message;
+  }
+  (std::make_index_sequence<std::variant_size_v<ControlMessage>>{});
+}
+
+LaneMessage RandomMessages::lane_message(size_t index) {
+  switch (index) {
+    case 0:
+      return any<ZeroRuns>();
+    case 1:
+      return any<RoundEnd>();
+    default:
+      return any<RoundDone>();
+  }
+}
+
+}  // namespace godwit
