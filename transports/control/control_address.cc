@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "transports/control/control_address.h"
+
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <memory>
+
+namespace godwit {
+namespace {
+
+bool is_port(std::string_view text) {
+  unsigned port = 0;
+  auto parsed = std::from_chars(text.data(), text.data() + text.size(), port);
+  return parsed.ec == std::errc() && parsed.ptr == text.data() + text.size() && port <= 65535;
+}
+
+bool is_loopback(const SocketAddress& address) {
+  if (address.storage.ss_family == AF_INET) {
+    sockaddr_in v4{};
+    std::memcpy(&v4, &address.storage, sizeof v4);
+    return (ntohl(v4.sin_addr.s_addr) >> 24) == 127;
+  }
+  if (address.storage.ss_family != AF_INET6) return false;
+  sockaddr_in6 v6{};
+  std::memcpy(&v6, &address.storage, sizeof v6);
+  if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) return v6.sin6_addr.s6_addr[12] == 127;
+  return IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr);
+}
+
+}  // namespace
+
+const sockaddr* SocketAddress::get() const {
+  // SAFETY: sockaddr_storage is made to be read through sockaddr, its common beginning.
+  return reinterpret_cast<const sockaddr*>(&storage);
+}
+
+Result<HostPort> parse_host_port(std::string_view address) {
+  size_t colon = address.rfind(':');
+  std::string_view host = address.substr(0, colon == std::string_view::npos ? 0 : colon);
+  std::string_view port = colon == std::string_view::npos ? "" : address.substr(colon + 1);
+  bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
+  if (bracketed) host = host.substr(1, host.size() - 2);
+  bool ambiguous = !bracketed && host.find(':') != std::string_view::npos;
+  if (host.empty() || ambiguous || !is_port(port)) {
+    return fail(Errc::kRefused,
+                "'{}' is not HOST:PORT (an IPv6 address goes in brackets: [::1]:7471)", address);
+  }
+  return HostPort{std::string(host), std::string(port)};
+}
+
+Result<std::vector<SocketAddress>> resolve(const HostPort& address, ResolveFor purpose) {
+  addrinfo hints{};
+  hints.ai_family = AF_UNSPEC;
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICSERV | (purpose == ResolveFor::kListening ? AI_PASSIVE : 0);
+  addrinfo* found = nullptr;
+  int outcome = ::getaddrinfo(address.host.c_str(), address.port.c_str(), &hints, &found);
+  std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(found, ::freeaddrinfo);
+  if (outcome != 0) {
+    return fail(Errc::kRefused, "find the address of '{}': {}", address.host,
+                ::gai_strerror(outcome));
+  }
+  std::vector<SocketAddress> addresses;
+  for (const addrinfo* entry = found; entry != nullptr; entry = entry->ai_next) {
+    SocketAddress result{};
+    std::memcpy(&result.storage, entry->ai_addr, entry->ai_addrlen);
+    result.size_bytes = entry->ai_addrlen;
+    addresses.push_back(result);
+  }
+  return addresses;
+}
+
+std::string to_string(const SocketAddress& address) {
+  char host[NI_MAXHOST] = "";
+  char port[NI_MAXSERV] = "";
+  if (::getnameinfo(address.get(), address.size_bytes, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+    return "(unknown address)";
+  }
+  bool v6 = address.storage.ss_family == AF_INET6;
+  return fmt::format("{}{}{}:{}", v6 ? "[" : "", host, v6 ? "]" : "", port);
+}
+
+Status require_loopback(const std::string& address) {
+  ASSIGN_OR_RETURN(HostPort host_port, parse_host_port(address));
+  ASSIGN_OR_RETURN(std::vector<SocketAddress> addresses,
+                   resolve(host_port, ResolveFor::kListening));
+  if (std::all_of(addresses.begin(), addresses.end(), is_loopback)) return {};
+  return fail(Errc::kRefused,
+              "{} can be reached from other machines, and nothing says who may take part: give "
+              "--psk-file FILE (made by `godwit keygen`) or --tls-dir DIR on both sides, or "
+              "--insecure to go without encryption and authentication",
+              address);
+}
+
+}  // namespace godwit

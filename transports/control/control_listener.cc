@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "transports/control/control_listener.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <utility>
+#include <vector>
+
+#include "transports/control/control_address.h"
+#include "transports/control/socket_io.h"
+
+namespace godwit {
+namespace {
+
+Result<UniqueFd> bind_socket(const SocketAddress& address) {
+  UniqueFd socket(
+      ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!socket.valid()) return fail_errno(errno, "make a socket for {}", to_string(address));
+  int on = 1;
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (::bind(socket.get(), address.get(), address.size_bytes) != 0 ||
+      ::listen(socket.get(), static_cast<int>(kPendingPeersMax)) != 0) {
+    return fail_errno(errno, "listen on {}", to_string(address));
+  }
+  return socket;
+}
+
+Result<std::string> bound_address(int fd) {
+  SocketAddress address{};
+  address.size_bytes = sizeof address.storage;
+  // SAFETY: sockaddr_storage is made to be written through sockaddr, its common beginning.
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address.storage), &address.size_bytes) != 0) {
+    return fail_errno(errno, "ask which address is listened on");
+  }
+  return to_string(address);
+}
+
+}  // namespace
+
+// A peer on its way in, or, when it was turned away, on its way out: its socket then stays open
+// until it has read why, because closing one that still has unread bytes would throw that away.
+struct ControlListener::PendingPeer {
+  Handshake handshake;
+  Deadline deadline;
+  short events = POLLIN;
+  short happened = 0;
+  bool rejected = false;
+  bool finished = false;
+};
+
+Result<std::unique_ptr<ControlListener>> ControlListener::listen(const std::string& address,
+                                                                 const ControlSecurity& security,
+                                                                 RejectionObserver observer) {
+  ASSIGN_OR_RETURN(HostPort host_port, parse_host_port(address));
+  ASSIGN_OR_RETURN(HandshakeTerms terms, make_terms(security, TlsSide::kServer));
+  ASSIGN_OR_RETURN(std::vector<SocketAddress> addresses,
+                   resolve(host_port, ResolveFor::kListening));
+  ASSIGN_OR_RETURN(UniqueFd socket, bind_socket(addresses.front()));
+  UniqueFd stop_event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!stop_event.valid()) return fail_errno(errno, "make an eventfd");
+
+  std::unique_ptr<ControlListener> listener(
+      new ControlListener(std::move(socket), std::move(stop_event), std::move(terms)));
+  listener->observer_ = std::move(observer);
+  ASSIGN_OR_RETURN(listener->address_, bound_address(listener->socket_.get()));
+  return listener;
+}
+
+ControlListener::ControlListener(UniqueFd socket, UniqueFd stop_event, HandshakeTerms terms)
+    : socket_(std::move(socket)), stop_event_(std::move(stop_event)), terms_(std::move(terms)) {}
+
+ControlListener::~ControlListener() = default;
+
+void ControlListener::shut_down() {
+  eventfd_write(stop_event_.get(), 1);  // the counter cannot overflow: nobody else writes
+}
+
+Result<std::unique_ptr<ControlChannel>> ControlListener::accept(Deadline deadline) {
+  for (;;) {
+    RETURN_IF_ERROR(wait_for_events(deadline));
+    RETURN_IF_ERROR(take_new_peers());
+    for (PendingPeer& pending : pending_) {
+      if (pending.happened != 0) serve(pending);
+      if (accepted_ != nullptr) break;
+    }
+    pending_.remove_if([](const PendingPeer& pending) { return pending.finished; });
+    if (accepted_ != nullptr) return std::move(accepted_);
+    expire_peers();
+  }
+}
+
+Status ControlListener::wait_for_events(Deadline deadline) {
+  std::array<pollfd, 2 + kPendingPeersMax> entries{};
+  entries[0] = {stop_event_.get(), POLLIN, 0};
+  entries[1] = {socket_.get(), POLLIN, 0};
+  size_t count = 2;
+  for (const PendingPeer& pending : pending_) {
+    entries[count++] = {pending.handshake.fd(), pending.events, 0};
+  }
+  int ready = ::poll(entries.data(), count, milliseconds_until(earliest_deadline(deadline)));
+  if (ready < 0 && errno != EINTR) return fail_errno(errno, "wait for a peer on {}", address_);
+  if (entries[0].revents != 0) {
+    return fail(Errc::kCancelled, "stopped waiting for a peer on {}", address_);
+  }
+  if (ready <= 0 && Clock::now() >= deadline) {
+    return fail(Errc::kTimeout, "no peer came to {}", address_);
+  }
+  count = 2;
+  for (PendingPeer& pending : pending_) {
+    pending.happened = ready > 0 ? entries[count].revents : short{0};
+    ++count;
+  }
+  return {};
+}
+
+Deadline ControlListener::earliest_deadline(Deadline deadline) const {
+  for (const PendingPeer& pending : pending_) deadline = std::min(deadline, pending.deadline);
+  return deadline;
+}
+
+Status ControlListener::take_new_peers() {
+  for (;;) {
+    SocketAddress from{};
+    from.size_bytes = sizeof from.storage;
+    // SAFETY: sockaddr_storage is made to be written through sockaddr, its common beginning.
+    UniqueFd socket(::accept4(socket_.get(), reinterpret_cast<sockaddr*>(&from.storage),
+                              &from.size_bytes, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (socket.valid()) {
+      admit(std::move(socket), to_string(from));
+      continue;
+    }
+    if (errno == EAGAIN || errno == EWOULDBLOCK) return {};
+    bool short_of_descriptors = errno == EMFILE || errno == ENFILE;
+    if (short_of_descriptors && !pending_.empty()) {
+      pending_.pop_front();
+      continue;
+    }
+    // Else it is the newcomer's own trouble: it has left already, or the network says something.
+    if (short_of_descriptors || errno == EINVAL || errno == EBADF) {
+      return fail_errno(errno, "take a connection on {}", address_);
+    }
+  }
+}
+
+void ControlListener::admit(UniqueFd socket, std::string peer) {
+  Status options = set_control_socket_options(socket.get());
+  if (!options) return;  // it is gone already
+  if (pending_.size() == kPendingPeersMax) {
+    PendingPeer& oldest = pending_.front();
+    if (observer_ && !oldest.rejected) {
+      observer_(fmt::format("{} had to make room for others", oldest.handshake.peer()));
+    }
+    pending_.pop_front();
+  }
+  pending_.push_back(
+      {Handshake(std::move(socket), terms_, std::move(peer)), deadline_in(kPendingPeerPatience)});
+}
+
+void ControlListener::serve(PendingPeer& pending) {
+  if (pending.rejected) {
+    std::array<std::byte, 4096> ignored{};
+    IoStep step = receive_some(pending.handshake.fd(), ignored);
+    pending.finished = step.state == IoState::kEnded;
+    return;
+  }
+  Result<IoState> state = pending.handshake.advance();
+  if (!state) {
+    reject(pending, to_string(state.error()));
+    return;
+  }
+  if (*state == IoState::kMoved) {
+    accepted_ = pending.handshake.take_channel();
+    pending.finished = true;
+    return;
+  }
+  pending.events = *state == IoState::kWaitReadable ? POLLIN : POLLOUT;
+}
+
+void ControlListener::reject(PendingPeer& pending, std::string_view reason) {
+  if (observer_) observer_(reason);
+  pending.rejected = true;
+  pending.events = POLLIN;
+  ::shutdown(pending.handshake.fd(), SHUT_WR);
+}
+
+void ControlListener::expire_peers() {
+  Deadline now = Clock::now();
+  for (PendingPeer& pending : pending_) {
+    if (pending.deadline > now) continue;
+    pending.finished = true;
+    if (observer_ && !pending.rejected) {
+      observer_(fmt::format("{} did not say who it is within {} seconds", pending.handshake.peer(),
+                            kPendingPeerPatience.count()));
+    }
+  }
+  pending_.remove_if([](const PendingPeer& pending) { return pending.finished; });
+}
+
+}  // namespace godwit
