@@ -30,6 +30,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "engine/control_channel.h"
@@ -39,6 +40,7 @@
 #include "engine/migration/observer.h"
 #include "engine/migration/options.h"
 #include "engine/migration/states.h"
+#include "engine/precopy/hot_pages.h"
 #include "engine/precopy/lane_group.h"
 #include "engine/report.h"
 #include "engine/transport.h"
@@ -89,7 +91,7 @@ class SourceMigration {
   Status pause_guest();
   Status resume_guest();
   Status collect_written();
-  GuestPageSet take_pending();
+  GuestPageSet take_pending(RoundKind kind);
   Result<precopy::TransferResult> send(const GuestPageSet& pages, const GuestPageSet* zeroes,
                                        SourceMemory memory);
   void give_up(const Error& error);
@@ -111,6 +113,7 @@ class SourceMigration {
   std::unique_ptr<precopy::LaneGroup> lanes_;
 
   PendingPages pending_;
+  std::optional<precopy::HotPages> hot_pages_;
   GuestPageSet
       present_;  // pages that the destination was sent, or told to be zero because they were
   uint32_t round_ = 0;

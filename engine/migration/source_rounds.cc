@@ -28,6 +28,7 @@ Status SourceMigration::arm() {
   const GuestMemory& memory = parts_.guest.memory();
   pending_ = {empty_page_set(memory), empty_page_set(memory), empty_page_set(memory)};
   present_ = empty_page_set(memory);
+  hot_pages_.emplace(memory);
   RETURN_IF_ERROR(parts_.guest.dirty_tracker().start());
   last_scan_ = Clock::now();
   scan_time_ = duration_cast<Clock::duration>(kScanPerGib * (report_.ram_bytes / kGiB));
@@ -141,13 +142,14 @@ Status SourceMigration::collect_written() {
                        std::max(to_seconds(end - last_scan_), 1e-6);
   last_scan_ = end;
   unite(pending_.written, written);
+  hot_pages_->observe(written);
   // A page that is written has storage, whatever it was before.
   unite(present_, written);
   return {};
 }
 
 Status SourceMigration::send_round(RoundKind kind, double pause_ms) {
-  const GuestPageSet pages = take_pending();
+  const GuestPageSet pages = take_pending(kind);
   RoundReport round{.kind = kind, .dirty_pages = count_pages(pages), .pause_ms = pause_ms};
   remaining_at_round_start_ = remaining_bytes_;
   const SourceMemory memory =
@@ -159,11 +161,17 @@ Status SourceMigration::send_round(RoundKind kind, double pause_ms) {
   return {};
 }
 
-GuestPageSet SourceMigration::take_pending() {
+// Takes what the round has to send out of the pending pages. Hot ones stay there until the last
+// round.
+GuestPageSet SourceMigration::take_pending(RoundKind kind) {
   GuestPageSet pages = empty_page_set(parts_.guest.memory());
   std::swap(pages, pending_.written);
   unite(pages, pending_.torn);
   clear(pending_.torn);
+  if (kind != RoundKind::kFinal) {
+    pending_.written = hot_pages_->held_back(pages);
+    subtract(pages, pending_.written);
+  }
   return pages;
 }
 
