@@ -44,6 +44,10 @@ class DestinationMigration {
   // Gives up, where that is still this side's to decide: before it has said *ready*.
   void cancel();
 
+  // The name that the source gave the session. Empty until the state *negotiating*.
+  // Thread: run()'s, so from the observer, or after run().
+  const std::string& session() const { return report_.session; }
+
  private:
   Status migrate();
   Status negotiate();

@@ -151,7 +151,7 @@ SessionDirectory::SessionDirectory(SessionRecord record, UniqueFd folder)
     : record_(std::move(record)), folder_(std::move(folder)) {}
 
 SessionDirectory::~SessionDirectory() {
-  bool in_doubt = record_.committed && !settled_;
+  bool in_doubt = kept_ || (record_.committed && !settled_);
   if (!in_doubt) static_cast<void>(remove_session(record_.session, record_.role));
 }
 
@@ -182,6 +182,11 @@ Status SessionDirectory::update_progress(const Progress& progress, Clock::time_p
 void SessionDirectory::settle() {
   std::lock_guard lock(mutex_);
   settled_ = true;
+}
+
+void SessionDirectory::keep() {
+  std::lock_guard lock(mutex_);
+  kept_ = true;
 }
 
 Status SessionDirectory::write_record() {

@@ -21,12 +21,13 @@
 #include "engine/base/result.h"
 #include "engine/base/time.h"
 #include "engine/base/unique_fd.h"
+#include "engine/migration/observer.h"
 #include "engine/report.h"
 #include "engine/session/session_record.h"
 
 namespace godwit {
 
-class SessionDirectory {
+class SessionDirectory final : public CommitLog {
  public:
   // Makes the folder, for this process. Errors: kRefused when this host has this side already.
   static Result<std::unique_ptr<SessionDirectory>> create(const std::string& session,
@@ -34,7 +35,7 @@ class SessionDirectory {
                                                           const std::string& peer);
 
   // Leaves the folder only when the outcome is in doubt.
-  ~SessionDirectory();
+  ~SessionDirectory() override;
   SessionDirectory(const SessionDirectory&) = delete;
   SessionDirectory& operator=(const SessionDirectory&) = delete;
 
@@ -45,13 +46,16 @@ class SessionDirectory {
   Status set_state(std::string_view state);
 
   // Returns once the decision is in the file: only then may it be told to the destination.
-  Status record_commit();
+  Status record_commit() override;
 
   // At most once per second a write; otherwise only remembered.
   Status update_progress(const Progress& progress, Clock::time_point now = Clock::now());
 
   // The outcome of the commit is known: the folder may go.
   void settle();
+
+  // The outcome is in doubt, commit or not: the folder stays.
+  void keep();
 
  private:
   SessionDirectory(SessionRecord record, UniqueFd folder);
@@ -61,6 +65,7 @@ class SessionDirectory {
   SessionRecord record_;
   UniqueFd folder_;
   bool settled_ = false;
+  bool kept_ = false;
   std::optional<Clock::time_point> progress_written_at_;
 };
 

@@ -87,6 +87,14 @@ std::string to_string(const SocketAddress& address) {
   return fmt::format("{}{}{}:{}", v6 ? "[" : "", host, v6 ? "]" : "", port);
 }
 
+std::string local_address(int fd) {
+  SocketAddress address{};
+  address.size_bytes = sizeof address.storage;
+  // SAFETY: sockaddr_storage is made to be written through sockaddr, its common beginning.
+  ::getsockname(fd, reinterpret_cast<sockaddr*>(&address.storage), &address.size_bytes);
+  return to_string(address);
+}
+
 Status require_loopback(const std::string& address) {
   ASSIGN_OR_RETURN(HostPort host_port, parse_host_port(address));
   ASSIGN_OR_RETURN(std::vector<SocketAddress> addresses,

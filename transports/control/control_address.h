@@ -37,6 +37,9 @@ Result<std::vector<SocketAddress>> resolve(const HostPort& address, ResolveFor p
 // "192.0.2.1:7471", "[2001:db8::1]:7471".
 std::string to_string(const SocketAddress& address);
 
+// The same of the address that a socket is bound to.
+std::string local_address(int fd);
+
 // Without security options only this machine may be talked to: succeeds when every address that
 // "HOST:PORT" stands for is a loopback address. Errors: kRefused, naming the options.
 Status require_loopback(const std::string& address);

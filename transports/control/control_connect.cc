@@ -89,7 +89,7 @@ Result<std::unique_ptr<ControlChannel>> connect_control(const std::string& addre
   Handshake handshake(std::move(socket), terms, address);
   for (;;) {
     ASSIGN_OR_RETURN(IoState state, handshake.advance());
-    if (state == IoState::kMoved) return handshake.take_channel();
+    if (state == IoState::kMoved) return handshake.take_connection();
     short events = state == IoState::kWaitReadable ? POLLIN : POLLOUT;
     Status waited = wait_for(handshake.fd(), events, interrupt_fd, deadline);
     if (!waited && waited.error().code == Errc::kTimeout) {

@@ -25,8 +25,8 @@ size_t decode_length(const std::array<std::byte, 4>& bytes) {
 }  // namespace
 
 ControlConnection::ControlConnection(std::unique_ptr<ByteStream> stream, SecurityKind kind,
-                                     std::string peer)
-    : stream_(std::move(stream)), kind_(kind), peer_(std::move(peer)) {}
+                                     Ends ends)
+    : stream_(std::move(stream)), kind_(kind), ends_(std::move(ends)) {}
 
 ControlConnection::~ControlConnection() {
   if (!shut_down_) stream_->say_goodbye();
@@ -50,7 +50,7 @@ Status ControlConnection::send(std::span<const std::byte> message, Deadline dead
   Status sent = send_all(framed, deadline);
   if (sent || sent.error().code != Errc::kTimeout) return sent;
   shut_down();
-  return fail(Errc::kPeerLost, "{} takes no more control messages", peer_);
+  return fail(Errc::kPeerLost, "{} takes no more control messages", ends_.peer);
 }
 
 Status ControlConnection::send_all(std::span<const std::byte> bytes, Deadline deadline) {
@@ -86,8 +86,8 @@ Status ControlConnection::receive_length(Deadline deadline) {
   size_t length = decode_length(length_);
   if (length <= kControlMessageBytesMax) return {};
   shut_down();
-  return fail(Errc::kCorrupt, "{} announced a control message of {} bytes; {} is the most", peer_,
-              length, kControlMessageBytesMax);
+  return fail(Errc::kCorrupt, "{} announced a control message of {} bytes; {} is the most",
+              ends_.peer, length, kControlMessageBytesMax);
 }
 
 Status ControlConnection::receive_body(Deadline deadline) {
@@ -122,9 +122,10 @@ Status ControlConnection::wait(IoState state, Deadline deadline) {
 
 Error ControlConnection::ended() const {
   if (shut_down_) {
-    return fail(Errc::kCancelled, "the control connection to {} was shut down here", peer_).value();
+    return fail(Errc::kCancelled, "the control connection to {} was shut down here", ends_.peer)
+        .value();
   }
-  return fail(Errc::kPeerLost, "lost the control connection to {}", peer_).value();
+  return fail(Errc::kPeerLost, "lost the control connection to {}", ends_.peer).value();
 }
 
 Result<std::array<std::byte, 32>> ControlConnection::lane_token(uint32_t lane) const {

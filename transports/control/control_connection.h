@@ -21,7 +21,12 @@ namespace godwit {
 
 class ControlConnection final : public ControlChannel {
  public:
-  ControlConnection(std::unique_ptr<ByteStream> stream, SecurityKind kind, std::string peer);
+  // Which address of ours and of the peer the connection is between.
+  struct Ends {
+    std::string local;
+    std::string peer;
+  };
+  ControlConnection(std::unique_ptr<ByteStream> stream, SecurityKind kind, Ends ends);
   ~ControlConnection() override;
 
   // A message that is not out by the deadline is cut in two, and the channel with it: kPeerLost.
@@ -30,7 +35,11 @@ class ControlConnection final : public ControlChannel {
   Result<std::vector<std::byte>> receive(Deadline deadline) override;
   Result<std::array<std::byte, 32>> lane_token(uint32_t lane) const override;
   std::string security() const override { return to_string(kind_); }
-  std::string peer_address() const override { return peer_; }
+  std::string peer_address() const override { return ends_.peer; }
+
+  // "HOST:PORT" by which the peer reaches this end: also where its lanes can.
+  const std::string& local_address() const { return ends_.local; }
+
   void shut_down() override;
 
  private:
@@ -44,7 +53,7 @@ class ControlConnection final : public ControlChannel {
   mutable std::mutex mutex_;
   const std::unique_ptr<ByteStream> stream_;
   const SecurityKind kind_;
-  const std::string peer_;
+  const Ends ends_;
   std::atomic<bool> shut_down_{false};
 
   // The message that is arriving; the receiving thread's own.

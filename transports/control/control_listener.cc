@@ -30,16 +30,6 @@ Result<UniqueFd> bind_socket(const SocketAddress& address) {
   return socket;
 }
 
-Result<std::string> bound_address(int fd) {
-  SocketAddress address{};
-  address.size_bytes = sizeof address.storage;
-  // SAFETY: sockaddr_storage is made to be written through sockaddr, its common beginning.
-  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address.storage), &address.size_bytes) != 0) {
-    return fail_errno(errno, "ask which address is listened on");
-  }
-  return to_string(address);
-}
-
 }  // namespace
 
 // A peer on its way in, or, when it was turned away, on its way out: its socket then stays open
@@ -67,7 +57,7 @@ Result<std::unique_ptr<ControlListener>> ControlListener::listen(const std::stri
   std::unique_ptr<ControlListener> listener(
       new ControlListener(std::move(socket), std::move(stop_event), std::move(terms)));
   listener->observer_ = std::move(observer);
-  ASSIGN_OR_RETURN(listener->address_, bound_address(listener->socket_.get()));
+  listener->address_ = local_address(listener->socket_.get());
   return listener;
 }
 
@@ -80,7 +70,7 @@ void ControlListener::shut_down() {
   eventfd_write(stop_event_.get(), 1);  // the counter cannot overflow: nobody else writes
 }
 
-Result<std::unique_ptr<ControlChannel>> ControlListener::accept(Deadline deadline) {
+Result<std::unique_ptr<ControlConnection>> ControlListener::accept(Deadline deadline) {
   for (;;) {
     RETURN_IF_ERROR(wait_for_events(deadline));
     RETURN_IF_ERROR(take_new_peers());
@@ -174,7 +164,7 @@ void ControlListener::serve(PendingPeer& pending) {
     return;
   }
   if (*state == IoState::kMoved) {
-    accepted_ = pending.handshake.take_channel();
+    accepted_ = pending.handshake.take_connection();
     pending.finished = true;
     return;
   }

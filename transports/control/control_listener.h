@@ -14,7 +14,7 @@
 #include "engine/base/result.h"
 #include "engine/base/time.h"
 #include "engine/base/unique_fd.h"
-#include "engine/control_channel.h"
+#include "transports/control/control_connection.h"
 #include "transports/control/control_security.h"
 #include "transports/control/handshake.h"
 
@@ -40,7 +40,7 @@ class ControlListener {
 
   // Returns the first peer that has authenticated itself. Destroy the listener then, so that others
   // learn at once that they are too late. Errors: kTimeout, kCancelled after shut_down().
-  Result<std::unique_ptr<ControlChannel>> accept(Deadline deadline);
+  Result<std::unique_ptr<ControlConnection>> accept(Deadline deadline);
 
   // Thread: any.
   void shut_down();
@@ -63,7 +63,7 @@ class ControlListener {
   RejectionObserver observer_;
   std::string address_;
   std::list<PendingPeer> pending_;  // in the order of their arrival
-  std::unique_ptr<ControlChannel> accepted_;
+  std::unique_ptr<ControlConnection> accepted_;
 };
 
 }  // namespace godwit

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "engine/base/check.h"
-#include "transports/control/control_connection.h"
+#include "transports/control/control_address.h"
 
 namespace godwit {
 
@@ -159,12 +159,13 @@ Error Handshake::ended_early() const {
       .value();
 }
 
-std::unique_ptr<ControlChannel> Handshake::take_channel() {
+std::unique_ptr<ControlConnection> Handshake::take_connection() {
   CHECK(step_ == Step::kDone);
   Nonce ours{};
   Nonce theirs{};
   std::copy(hello_.begin() + sizeof(Preamble), hello_.end(), ours.begin());
   std::copy(peer_hello_.begin() + sizeof(Preamble), peer_hello_.end(), theirs.begin());
+  ControlConnection::Ends ends{local_address(fd()), peer_};
   std::unique_ptr<ByteStream> secured;
   if (tls_ != nullptr) {
     tls_->trust_peer();
@@ -174,7 +175,7 @@ std::unique_ptr<ControlChannel> Handshake::take_channel() {
     plain_->set_nonces(client ? ours : theirs, client ? theirs : ours);
     secured = std::move(plain_);
   }
-  return std::make_unique<ControlConnection>(std::move(secured), terms_.kind, peer_);
+  return std::make_unique<ControlConnection>(std::move(secured), terms_.kind, std::move(ends));
 }
 
 }  // namespace godwit

@@ -21,8 +21,8 @@
 
 #include "engine/base/result.h"
 #include "engine/base/unique_fd.h"
-#include "engine/control_channel.h"
 #include "transports/control/byte_stream.h"
+#include "transports/control/control_connection.h"
 #include "transports/control/plain_stream.h"
 #include "transports/control/preamble.h"
 #include "transports/control/tls_context.h"
@@ -50,7 +50,7 @@ class Handshake {
   Result<IoState> advance();
 
   // Requires: advance() said that it is done.
-  std::unique_ptr<ControlChannel> take_channel();
+  std::unique_ptr<ControlConnection> take_connection();
 
   int fd() const;
   const std::string& peer() const { return peer_; }
