@@ -25,10 +25,10 @@ class Agent:
         self.runtime_folder.mkdir(exist_ok=True)
         command = [*(("/sbin/ip", "netns", "exec", netns) if netns else ()), *wrapper, str(paths.GODWIT), *arguments,
                    "--json", str(self.json_path)]
-        environment = {**os.environ, "GODWIT_RUNTIME_DIR": str(self.runtime_folder)}
+        self._environment = {**os.environ, "GODWIT_RUNTIME_DIR": str(self.runtime_folder)}
         with open(self.output_path, "wb") as output:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                                             env=environment)
+                                             env=self._environment)
         self.resource_usage = None
 
     def __enter__(self):
@@ -97,6 +97,24 @@ class Agent:
     def sessions_left(self):
         """Session directories of this role that are still there."""
         return [str(path) for path in self.runtime_folder.glob(f"*/{self.role_folder}")]
+
+    def godwit(self, *arguments):
+        """Runs another godwit command on this agent's host, to its end."""
+        return subprocess.run([str(paths.GODWIT), *arguments], capture_output=True, text=True, timeout=30,
+                              env=self._environment, check=False)
+
+    def status(self):
+        """The sessions on this agent's host, as `godwit status --json` tells them."""
+        result = self.godwit("status", "--json")
+        assert result.returncode == 0, result.stdout + result.stderr
+        return json.loads(result.stdout)
+
+    def wait_session(self):
+        """Returns this agent's session once there is one."""
+        def session():
+            assert self.alive(), f"godwit {self.role} has ended: {self.output()}"
+            return [entry["session"] for entry in self.status() if entry["role"] == self.role_folder]
+        return wait_until(session, f"a session of godwit {self.role}")[0]
 
     @property
     def role_folder(self):

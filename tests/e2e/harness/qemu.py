@@ -71,6 +71,7 @@ class Qemu:
     def __init__(self, machine, name, folder, incoming=False, netns=None, wrapper=(), memory_mib=None, extra=()):
         self.machine = machine
         self.name = name
+        self.netns = netns
         self.folder = pathlib.Path(folder)
         self.agent_socket = str(self.folder / f"{name}.agent.qmp")
         self.serial_path = self.folder / f"{name}.serial"

@@ -19,7 +19,8 @@ class Qmp:
         self._timeout_s = timeout_s
         self._socket.settimeout(timeout_s)
         self._buffer = b""
-        self.events = []
+        self.events = []   # those that nobody has waited for yet
+        self.history = []  # all of them
         try:
             self._socket.connect(path)
             self._receive()
@@ -40,11 +41,10 @@ class Qmp:
             while True:
                 message = self._receive()
                 if "event" in message:
-                    self.events.append(message)
-                elif "error" in message:
+                    continue
+                if "error" in message:
                     raise QmpError(f"{name}: {message['error']['desc']}")
-                else:
-                    return message["return"]
+                return message["return"]
         except OSError as error:
             raise QmpError(f"{name}: {error}") from error
 
@@ -60,11 +60,17 @@ class Qmp:
                 raise QmpError(f"no {name} event within {timeout_s} s")
             self._socket.settimeout(remaining_s)
             try:
-                self.events.append(self._receive())
+                self._receive()
             except TimeoutError:
                 continue
             finally:
                 self._socket.settimeout(self._timeout_s)
+
+    def run_changes(self):
+        """[(time, runs)] of every STOP and RESUME so far, by QEMU's own clock."""
+        self.command("query-status")  # its answer comes after all earlier events
+        return [(event["timestamp"]["seconds"] + event["timestamp"]["microseconds"] / 1e6, event["event"] == "RESUME")
+                for event in self.history if event["event"] in ("STOP", "RESUME")]
 
     def status(self):
         return self.command("query-status")["status"]
@@ -76,4 +82,8 @@ class Qmp:
                 raise QmpError("QEMU closed the QMP connection")
             self._buffer += chunk
         line, self._buffer = self._buffer.split(b"\n", 1)
-        return json.loads(line)
+        message = json.loads(line)
+        if "event" in message:
+            self.events.append(message)
+            self.history.append(message)
+        return message
