@@ -41,7 +41,7 @@ PROFILES = [
 
 METRICS = {
     "wall": "ms", "reported-total": "ms", "reported-downtime": "ms", "guest-downtime": "ms",
-    "bytes-on-wire": "bytes", "reported-bytes": "bytes", "cpu": "s",
+    "bytes-on-wire": "bytes", "reported-bytes": "bytes", "cpu": "s", "agent-memory": "bytes",
 }
 
 
@@ -88,4 +88,5 @@ def measure(tool, profile, version, timeout_s):
         "bytes-on-wire": wire_after - wire_before,
         "reported-bytes": outcome.reported_bytes,
         "cpu": cpu_after - cpu_before + outcome.agent_cpu_s,
+        "agent-memory": outcome.agent_memory_bytes,
     }

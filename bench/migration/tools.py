@@ -6,6 +6,7 @@ the clock starts before the first command to either side.
 """
 
 import dataclasses
+import threading
 import time
 
 from harness import agent
@@ -21,13 +22,15 @@ class DidNotComplete(Exception):
 
 @dataclasses.dataclass
 class Outcome:
-    """What the tool says of itself; times in milliseconds. agent_cpu_s: processes that are not QEMU."""
+    """What the tool says of itself; times in milliseconds. agent_cpu_s: processes that are not QEMU; agent_memory_bytes: the most
+    that one of them had beyond the mapped guest."""
 
     wall_ms: float
     reported_total_ms: float
     reported_downtime_ms: float
     reported_bytes: int
     agent_cpu_s: float = 0.0
+    agent_memory_bytes: int = 0
 
 
 class QemuTool:
@@ -68,21 +71,43 @@ class GodwitTool:
 
     def migrate(self, source, destination, folder, netns, downtime_limit_ms, timeout_s):
         started = time.monotonic()
-        with agent.receive(destination, folder, netns=netns) as receiver:
-            with agent.send(source, folder, netns=netns,
-                            extra=("--downtime-limit", f"{downtime_limit_ms}ms")) as sender:
-                try:
-                    sender_code = sender.wait(timeout_s)
-                except AssertionError as error:
-                    raise DidNotComplete(str(error)) from error
+        with agent.receive(destination, folder, netns=netns) as receiver, \
+             agent.send(source, folder, netns=netns, extra=("--downtime-limit", f"{downtime_limit_ms}ms")) as sender, \
+             _MemoryWatch(receiver, sender) as memory:
+            try:
+                sender_code = sender.wait(timeout_s)
                 if sender_code != 0:
                     raise DidNotComplete(f"godwit send ended with {sender_code}: {sender.output()}")
                 destination.qmp.wait_event("RESUME", timeout_s)
                 wall_ms = (time.monotonic() - started) * 1e3
                 receiver.wait(timeout_s)
-                report = sender.report()
-                cpu_s = sender.cpu_seconds() + receiver.cpu_seconds()
-        return Outcome(wall_ms, report["total_ms"], report["downtime_ms"], report["bytes_sent"], cpu_s)
+            except (AssertionError, QmpError) as error:
+                raise DidNotComplete(f"godwit: {error}") from error
+            report = sender.report()
+        return Outcome(wall_ms, report["total_ms"], report["downtime_ms"], report["bytes_sent"],
+                       sender.cpu_seconds() + receiver.cpu_seconds(), memory.most_bytes)
+
+
+class _MemoryWatch:
+    """Looks at the agents' memory 50 times a second."""
+
+    def __init__(self, *agents):
+        self._agents = agents
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.most_bytes = 0
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._end.set()
+        self._thread.join()
+
+    def _run(self):
+        while not self._end.wait(0.02):
+            self.most_bytes = max(self.most_bytes, *(item.memory_bytes() for item in self._agents))
 
 
 def all_tools():

@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import select
 import signal
 import subprocess
 
@@ -59,9 +60,23 @@ class Agent:
 
     def wait(self, timeout_s=60.0):
         """Returns the exit code."""
-        wait_until(lambda: self._poll() is not None, f"the end of godwit {self.role}, which says: {self.output()}",
-                   timeout_s, poll_s=0.002)
-        return self._process.returncode
+        if self._process.returncode is None:
+            pidfd = os.pidfd_open(self.pid)
+            try:
+                ended = select.select([pidfd], [], [], timeout_s)[0]
+            finally:
+                os.close(pidfd)
+            assert ended, f"godwit {self.role} did not end within {timeout_s} s; it says: {self.output()}"
+        return self._poll()
+
+    def memory_bytes(self):
+        """What the agent has in memory beyond the guest, which it maps as shared memory; 0 once it has ended."""
+        try:
+            with open(f"/proc/{self.pid}/status", encoding="ascii") as file:
+                fields = dict(line.split(":", 1) for line in file)
+            return sum(int(fields[name].split()[0]) * 1024 for name in ("RssAnon", "RssFile"))
+        except (FileNotFoundError, ProcessLookupError, KeyError):
+            return 0
 
     def cpu_seconds(self):
         """CPU seconds of an agent that has ended."""
