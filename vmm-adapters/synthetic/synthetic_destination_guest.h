@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The engine's view of a synthetic machine that waits for a guest.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <utility>
+
+#include "engine/guest.h"
+#include "vmm-adapters/synthetic/synthetic_machine.h"
+
+namespace godwit {
+
+class SyntheticDestinationGuest final : public DestinationGuest {
+ public:
+  static Result<std::unique_ptr<SyntheticDestinationGuest>> open(const SyntheticOptions& options);
+
+  const GuestMemory& memory() const override { return machine_->memory().agent(); }
+  Status check_compatible(const GuestIdentity& source) const override;
+  Status prepare() override;
+  Status load_state(std::span<const std::byte> state) override;
+  Status start() override;
+  Status abandon() override;
+
+  // For those who judge the migration.
+  SyntheticMachine& machine() { return *machine_; }
+  bool abandoned() const { return state_ == State::kAbandoned; }
+  bool started() const { return state_ == State::kStarted; }
+  // Called by start(), just before the first step here: the last moment at which both memories are
+  // equal.
+  void before_start(std::function<void()> action) { before_start_ = std::move(action); }
+
+ private:
+  enum class State : uint8_t {
+    kWaiting = 1,
+    kPrepared = 2,
+    kLoaded = 3,
+    kStarted = 4,
+    kAbandoned = 5
+  };
+
+  explicit SyntheticDestinationGuest(std::unique_ptr<SyntheticMachine> machine)
+      : machine_(std::move(machine)) {}
+
+  std::unique_ptr<SyntheticMachine> machine_;
+  State state_ = State::kWaiting;
+  std::function<void()> before_start_;
+};
+
+}  // namespace godwit

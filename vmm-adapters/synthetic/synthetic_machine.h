@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The VMM of a synthetic guest: its memory, its vCPUs, its device, and its device state. The source
+// and the destination guest are two views of such a machine.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/base/result.h"
+#include "engine/guest.h"
+#include "vmm-adapters/synthetic/dma_device.h"
+#include "vmm-adapters/synthetic/synthetic_memory.h"
+#include "vmm-adapters/synthetic/virtual_cpu.h"
+
+namespace godwit {
+
+// All that has to travel for the guest to go on elsewhere exactly where it was.
+struct MachineState {
+  std::vector<ActorState> actors;
+  uint64_t saves = 0;  // how often the VMM saved its devices, for what that writes to memory
+
+  friend bool operator==(const MachineState&, const MachineState&) = default;
+};
+
+std::vector<std::byte> encode_machine_state(const MachineState& state,
+                                            const SyntheticOptions& options);
+// Errors: kCorrupt when the bytes are not what a machine with these options saves.
+Result<MachineState> decode_machine_state(std::span<const std::byte> bytes,
+                                          const SyntheticOptions& options);
+
+// What fills the memory of a new machine.
+enum class MachineContent : uint8_t {
+  kInitial = 1,  // the guest's, before its first step
+  kStale = 2,    // a waiting VMM's: mostly holes, and some pages of something else
+};
+
+// Thread: one at a time, but for running().
+class SyntheticMachine {
+ public:
+  // The machine is paused.
+  static Result<std::unique_ptr<SyntheticMachine>> open(const SyntheticOptions& options,
+                                                        MachineContent content);
+
+  const SyntheticOptions& options() const { return options_; }
+  const SyntheticMemory& memory() const { return *memory_; }
+  const GuestIdentity& identity() const { return identity_; }
+
+  void run();
+  // Returns when no vCPU takes a step and all DMA has landed.
+  void pause();
+  // Thread: any. True from just before the first step to the end of pause().
+  bool running() const { return running_; }
+
+  // Requires: paused, for all three.
+  MachineState state() const;
+  MachineState save();  // as a VMM does it: it also writes to guest memory
+  // Errors: kGuest when memory is not what it was at the save.
+  Status load(const MachineState& state);
+
+  // Fails when the options say that this call of the operation does.
+  Status attempt(SyntheticOperation operation);
+
+ private:
+  SyntheticMachine(const SyntheticOptions& options, std::unique_ptr<SyntheticMemory> memory);
+  void fill(MachineContent content);
+
+  const SyntheticOptions options_;
+  GuestIdentity identity_;
+  std::unique_ptr<SyntheticMemory> memory_;
+  std::vector<std::unique_ptr<VirtualCpu>> virtual_cpus_;
+  std::unique_ptr<DmaDevice> device_;  // or none
+  uint64_t saves_ = 0;
+  unsigned failing_calls_ = 0;
+  std::atomic<bool> running_ = false;
+};
+
+}  // namespace godwit
