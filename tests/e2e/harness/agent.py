@@ -12,12 +12,13 @@ from . import paths
 from .waiting import wait_until
 
 PORT = 7471
+INHERIT = "inherit"  # as `output`: the agent talks to our own terminal
 
 
 class Agent:
     """One `godwit send` or `godwit receive`. Leaving the with block kills what is left of it."""
 
-    def __init__(self, role, folder, arguments, netns=None, wrapper=()):
+    def __init__(self, role, folder, arguments, netns=None, wrapper=(), output=None):
         self.role = role
         self.folder = pathlib.Path(folder)
         self.json_path = self.folder / f"{role}.json"
@@ -27,8 +28,9 @@ class Agent:
         command = [*(("/sbin/ip", "netns", "exec", netns) if netns else ()), *wrapper, str(paths.GODWIT), *arguments,
                    "--json", str(self.json_path)]
         self._environment = {**os.environ, "GODWIT_RUNTIME_DIR": str(self.runtime_folder)}
-        with open(self.output_path, "wb") as output:
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+        with open(self.output_path, "wb") as file:
+            file = None if output == INHERIT else file
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
                                              env=self._environment)
         self.resource_usage = None
 
@@ -145,12 +147,13 @@ def receive(qemu, folder, listen=f"127.0.0.1:{PORT}", netns=None, wrapper=(), ex
     def listening():
         assert agent.alive(), f"godwit receive ended at once: {agent.output()}"
         return _listens(agent.pid, port)
-    wait_until(listening, f"godwit receive listening on {listen}; it says: {agent.output()}", timeout_s=10)
+    wait_until(listening, f"godwit receive listening on {listen}; it says: {agent.output()}", timeout_s=10, poll_s=0.002)
     return agent
 
 
-def send(qemu, folder, to=f"127.0.0.1:{PORT}", netns=None, wrapper=(), extra=()):
-    return Agent("send", folder, ["send", "--qmp", qemu.agent_socket, "--to", to, *extra], netns=netns, wrapper=wrapper)
+def send(qemu, folder, to=f"127.0.0.1:{PORT}", netns=None, wrapper=(), extra=(), output=None):
+    return Agent("send", folder, ["send", "--qmp", qemu.agent_socket, "--to", to, *extra], netns=netns, wrapper=wrapper,
+                 output=output)
 
 
 def _listens(pid, port):

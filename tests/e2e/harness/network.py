@@ -51,6 +51,13 @@ class Namespace:
         return int(self.run("cat", f"/sys/class/net/{device}/statistics/rx_bytes"))
 
 
+def connect(one, one_device, other, other_device):
+    """Joins two namespaces by a veth pair, both ends up."""
+    _ip("link", "add", one_device, "netns", one.name, "type", "veth", "peer", "name", other_device, "netns", other.name)
+    one.ip("link", "set", one_device, "up")
+    other.ip("link", "set", other_device, "up")
+
+
 class Pair:
     """Two namespaces, `source` (10.71.0.1) and `destination` (10.71.0.2), joined by one link that can be cut."""
 
@@ -60,11 +67,9 @@ class Pair:
     def __init__(self):
         self.source = Namespace()
         self.destination = Namespace()
-        _ip("link", "add", "link0", "netns", self.source.name, "type", "veth",
-            "peer", "name", "link0", "netns", self.destination.name)
+        connect(self.source, "link0", self.destination, "link0")
         for namespace, address in ((self.source, self.SOURCE_ADDRESS), (self.destination, self.DESTINATION_ADDRESS)):
             namespace.ip("addr", "add", f"{address}/24", "dev", "link0")
-            namespace.ip("link", "set", "link0", "up")
 
     def __enter__(self):
         return self
