@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 
-from harness import agent, linux_guest
+from harness import agent, linux_guest, paths
 from harness.network import Namespace, Pair, connect
 from harness.qemu import Machine, Memory, Qemu
 from harness.waiting import wait_until
@@ -113,8 +113,7 @@ def move(source, destination, hosts, folder):
     """Runs both agents, the sender's progress on our own terminal; returns the final report of the source."""
     listen = f"{hosts.DESTINATION_ADDRESS}:{agent.PORT}"
     key = pathlib.Path(folder) / "key"
-    key.write_bytes(subprocess.run([agent.paths.GODWIT, "keygen"], check=True, capture_output=True).stdout)
-    key.chmod(0o600)
+    subprocess.run([paths.GODWIT, "keygen", key], check=True, capture_output=True)
     security = ("--psk-file", str(key))
     print(f"$ godwit receive --qmp {destination.agent_socket} --listen {listen} --psk-file {key}")
     print(f"$ godwit send --qmp {source.agent_socket} --to {listen} --psk-file {key} --verify")

@@ -13,9 +13,7 @@ NOT_STARTED = (FAILED, REFUSED)
 
 
 def new_key(path):
-    result = subprocess.run([paths.GODWIT, "keygen"], check=True, capture_output=True)
-    path.write_bytes(result.stdout)
-    path.chmod(0o600)
+    subprocess.run([paths.GODWIT, "keygen", path], check=True, capture_output=True)
     return str(path)
 
 
