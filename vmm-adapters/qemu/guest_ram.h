@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A QEMU guest's RAM: which blocks QEMU leaves out of its migration stream under x-ignore-shared,
+// where they lie in QEMU, and the files behind them, mapped here as well.
+//
+// What QEMU leaves out (its migration/ram.c): shared blocks; from 8.1 on only those backed by a
+// named file, i.e. memory-backend-file and not memory-backend-memfd.
+#pragma once
+
+#include <sys/types.h>
+
+#include <vector>
+
+#include "engine/memory/guest_memory.h"
+#include "vmm-adapters/linux/process_memory_map.h"
+#include "vmm-adapters/linux/shared_mapping.h"
+#include "vmm-adapters/qemu/identity.h"
+#include "vmm-adapters/qemu/monitor_text.h"
+#include "vmm-adapters/qemu/qmp_client.h"
+
+namespace godwit::qemu {
+
+// One memory backend, as query-memdev and QOM tell it.
+struct MemoryBackend {
+  std::string id;
+  std::string type;  // "memory-backend-file"
+  uint64_t size_bytes;
+  Sharing sharing;
+  int numa_node;  // -1 = anywhere
+};
+
+// Everything QEMU says about its RAM.
+struct RamFacts {
+  Version version;
+  std::vector<MemoryBackend> backends;
+  std::vector<RamBlock> blocks;
+  std::vector<MappedRam> mapped;
+  uint64_t guest_ram_bytes;  // base memory and plugged DIMMs
+};
+
+Result<RamFacts> query_ram(QmpClient& client, Deadline deadline);
+
+// The RAM blocks to move outside the stream. Pure.
+// Errors: kRefused when a part of the guest's RAM cannot be, saying what to change.
+Result<std::vector<RamBlock>> choose_moved_blocks(const RamFacts& facts);
+
+// The chosen blocks, mapped in this process.
+class GuestRam {
+ public:
+  // `pid` is QEMU's process.
+  static Result<GuestRam> open(QmpClient& client, pid_t pid, Deadline deadline);
+
+  const GuestMemory& memory() const { return memory_; }
+  // Where each block begins in QEMU's process.
+  const std::vector<uint64_t>& addresses() const { return addresses_; }
+  const std::vector<FileIdentity>& files() const { return files_; }
+
+ private:
+  Status add_block(pid_t pid, const RamBlock& block, const std::vector<MemoryMapping>& map,
+                   uint64_t address);
+
+  GuestMemory memory_;
+  std::vector<uint64_t> addresses_;
+  std::vector<FileIdentity> files_;
+  std::vector<UniqueFd> fds_;
+  std::vector<SharedMapping> mappings_;
+};
+
+}  // namespace godwit::qemu

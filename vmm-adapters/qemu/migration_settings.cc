@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm-adapters/qemu/migration_settings.h"
+
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <string_view>
+#include <utility>
+
+namespace godwit::qemu {
+namespace {
+
+constexpr int64_t kBytesPerSecondMax = int64_t{1} << 40;
+
+bool wanted_on(std::string_view capability, Side side) {
+  if (capability == "x-ignore-shared" || capability == "events") return true;
+  // The destination takes its disks (and their locks) when it starts, not when it has loaded: until
+  // the commit the source may still resume.
+  return capability == "late-block-activate" && side == Side::kDestination;
+}
+
+bool is_settled(std::string_view status) {
+  return status == "completed" || status == "failed" || status == "cancelled" || status == "none";
+}
+
+}  // namespace
+
+Result<MigrationSettings> MigrationSettings::apply(QmpClient& client, Side side,
+                                                   Deadline deadline) {
+  MigrationSettings settings(client);
+  ASSIGN_OR_RETURN(Json capabilities, client.execute("query-migrate-capabilities", {}, deadline));
+  Json changes = Json::array();
+  bool ignores_shared = false;
+  for (const Json& item : capabilities) {
+    std::string name = string_or(item, "capability", "");
+    ignores_shared |= name == "x-ignore-shared";
+    bool wanted = wanted_on(name, side);
+    if (is_true(item, "state") == wanted) continue;
+    settings.capabilities_before_.push_back(item);
+    changes.push_back({{"capability", name}, {"state", wanted}});
+  }
+  if (!ignores_shared) {
+    return fail(Errc::kRefused, "this QEMU has no x-ignore-shared: version 4.0 or later has it");
+  }
+  ASSIGN_OR_RETURN(Json parameters, client.execute("query-migrate-parameters", {}, deadline));
+  int64_t bandwidth = integer_or(parameters, "max-bandwidth", kBytesPerSecondMax);
+  if (!changes.empty()) {
+    RETURN_IF_ERROR(
+        client.execute("migrate-set-capabilities", {{"capabilities", changes}}, deadline));
+  }
+  if (side == Side::kSource && bandwidth != kBytesPerSecondMax) {
+    settings.parameters_before_["max-bandwidth"] = bandwidth;
+    Result<Json> set =
+        client.execute("migrate-set-parameters", {{"max-bandwidth", kBytesPerSecondMax}}, deadline);
+    if (!set) {
+      static_cast<void>(settings.restore(deadline));
+      return tl::unexpected<Error>(set.error());
+    }
+  }
+  return settings;
+}
+
+Status MigrationSettings::restore(Deadline deadline) {
+  Json capabilities = std::exchange(capabilities_before_, Json::array());
+  Json parameters = std::exchange(parameters_before_, Json::object());
+  if (!capabilities.empty()) {
+    RETURN_IF_ERROR(
+        client_->execute("migrate-set-capabilities", {{"capabilities", capabilities}}, deadline));
+  }
+  if (!parameters.empty()) {
+    RETURN_IF_ERROR(client_->execute("migrate-set-parameters", parameters, deadline));
+  }
+  return {};
+}
+
+void MigrationSettings::forget() {
+  capabilities_before_ = Json::array();
+  parameters_before_ = Json::object();
+}
+
+Result<UniqueFd> give_channel(QmpClient& client, Deadline deadline) {
+  int fds[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) {
+    return fail_errno(errno, "socketpair for the migration channel");
+  }
+  UniqueFd ours(fds[0]);
+  UniqueFd theirs(fds[1]);
+  RETURN_IF_ERROR(
+      client.execute_with_fd("getfd", {{"fdname", kChannelName}}, theirs.get(), deadline));
+  return ours;
+}
+
+Result<MigrationStatus> query_migration(QmpClient& client, Deadline deadline) {
+  ASSIGN_OR_RETURN(Json answer, client.execute("query-migrate", {}, deadline));
+  return MigrationStatus{string_or(answer, "status", "none"), string_or(answer, "error-desc", "")};
+}
+
+Result<std::string> wait_settled(QmpClient& client, Deadline deadline) {
+  auto settled = [](const Json& event) {
+    return string_or(event, "event", "") == "MIGRATION" &&
+           is_settled(string_or(field(event, "data"), "status", ""));
+  };
+  ASSIGN_OR_RETURN(Json event, client.wait_event(settled, deadline));
+  return string_or(field(event, "data"), "status", "");
+}
+
+}  // namespace godwit::qemu

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// QEMU's migration capabilities and parameters as we need them, and put back as they were.
+#pragma once
+
+#include "vmm-adapters/qemu/qmp_client.h"
+
+namespace godwit::qemu {
+
+enum class Side : uint8_t { kSource = 1, kDestination = 2 };
+
+class MigrationSettings {
+ public:
+  // Sets what the side needs and remembers what was there.
+  // Ownership: `client` outlives this object.
+  static Result<MigrationSettings> apply(QmpClient& client, Side side, Deadline deadline);
+
+  // Puts everything back. Idempotent.
+  Status restore(Deadline deadline);
+
+  // The guest has gone or QEMU ends: there is nothing to put back.
+  void forget();
+
+ private:
+  explicit MigrationSettings(QmpClient& client) : client_(&client) {}
+
+  QmpClient* client_;
+  Json capabilities_before_ = Json::array();
+  Json parameters_before_ = Json::object();
+};
+
+// Hands QEMU one end of a socket pair under the name kChannelName and returns the other. "fd:" with
+// that name is then a migration URI. No path in any file system, and nobody else can connect.
+Result<UniqueFd> give_channel(QmpClient& client, Deadline deadline);
+
+inline constexpr const char* kChannelName = "godwit";
+inline constexpr const char* kChannelUri = "fd:godwit";
+
+// Waits for the migration's status to be one of the settled ones, and returns it.
+Result<std::string> wait_settled(QmpClient& client, Deadline deadline);
+
+// The status as query-migrate tells it, and the error's description where there is one.
+struct MigrationStatus {
+  std::string status;
+  std::string error;
+};
+Result<MigrationStatus> query_migration(QmpClient& client, Deadline deadline);
+
+}  // namespace godwit::qemu

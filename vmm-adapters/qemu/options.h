@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How to reach one QEMU.
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+
+#include "engine/base/time.h"
+
+namespace godwit {
+
+// What becomes of the source QEMU once its guest lives elsewhere.
+enum class AfterRelease : uint8_t { kLeavePaused = 1, kQuit = 2 };
+
+struct QemuOptions {
+  std::string qmp_path;
+  // QEMU's process. Found through the QMP socket when not given; a socket that something else
+  // opened for QEMU (a manager, -daemonize) does not tell it.
+  std::optional<pid_t> pid;
+  AfterRelease after_release = AfterRelease::kLeavePaused;
+  // For one QMP command. Pausing drains block I/O, which may take a slow disk's time.
+  Clock::duration command_timeout = seconds(10);
+  // For saving or loading device state.
+  Clock::duration state_timeout = seconds(30);
+};
+
+}  // namespace godwit

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm-adapters/qemu/qemu_destination_guest.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <optional>
+
+#include "engine/base/check.h"
+#include "vmm-adapters/linux/foreign_userfaultfd.h"
+#include "vmm-adapters/linux/shared_mapping.h"
+#include "vmm-adapters/qemu/guest_ram.h"
+#include "vmm-adapters/qemu/identity.h"
+#include "vmm-adapters/qemu/migration_settings.h"
+#include "vmm-adapters/qemu/refusals.h"
+
+namespace godwit {
+namespace {
+
+using qemu::QmpClient;
+
+enum class Phase : uint8_t {
+  kWaiting = 1,   // as we found it
+  kPrepared = 2,  // touched: only loading or quitting is left
+  kLoaded = 3,
+  kStarted = 4,
+  kAbandoned = 5,
+};
+
+class DirectDestinationGuest final : public QemuDestinationGuest {
+ public:
+  explicit DirectDestinationGuest(const QemuOptions& options) : options_(options) {}
+  ~DirectDestinationGuest() override = default;
+
+  Status set_up();
+
+  const GuestMemory& memory() const override { return ram_->memory(); }
+  Status check_compatible(const GuestIdentity& source) const override {
+    return qemu::check_identities(source, identity_);
+  }
+  Status prepare() override;
+  Status load_state(std::span<const std::byte> state) override;
+  Status start() override;
+  Status abandon() override;
+
+ private:
+  Deadline command_deadline() const { return deadline_in(options_.command_timeout); }
+  Status write_state(std::span<const std::byte> state, Deadline deadline);
+
+  QemuOptions options_;
+  pid_t pid_ = -1;
+  std::unique_ptr<QmpClient> client_;
+  std::optional<qemu::GuestRam> ram_;
+  GuestIdentity identity_;
+  UniqueFd channel_;
+  Phase phase_ = Phase::kWaiting;
+};
+
+Status DirectDestinationGuest::set_up() {
+  ASSIGN_OR_RETURN(client_, QmpClient::connect(options_.qmp_path, command_deadline()));
+  if (options_.pid) {
+    pid_ = *options_.pid;
+  } else {
+    ASSIGN_OR_RETURN(pid_, client_->peer_pid());
+  }
+  RETURN_IF_ERROR(qemu::check_run_state(*client_, "inmigrate", command_deadline()));
+  RETURN_IF_ERROR(qemu::check_migratable(*client_, command_deadline()));
+  RETURN_IF_ERROR(qemu::check_devices(*client_, command_deadline()));
+  RETURN_IF_ERROR(probe_process_access(pid_));
+  ASSIGN_OR_RETURN(ram_, qemu::GuestRam::open(*client_, pid_, command_deadline()));
+  RETURN_IF_ERROR(qemu::check_foreign_writers(pid_, ram_->files()));
+  ASSIGN_OR_RETURN(identity_, qemu::query_identity(*client_, command_deadline()));
+  for (const GuestBlock& block : ram_->memory()) RETURN_IF_ERROR(map_present_pages(block));
+  return {};
+}
+
+Status DirectDestinationGuest::prepare() {
+  CHECK(phase_ == Phase::kWaiting);
+  phase_ = Phase::kPrepared;
+  RETURN_IF_ERROR(
+      qemu::MigrationSettings::apply(*client_, qemu::Side::kDestination, command_deadline()));
+  // While QEMU waits, `stop` means: do not start the guest when it is loaded.
+  RETURN_IF_ERROR(client_->execute("stop", {}, command_deadline()));
+  ASSIGN_OR_RETURN(channel_, qemu::give_channel(*client_, command_deadline()));
+  RETURN_IF_ERROR(
+      client_->execute("migrate-incoming", {{"uri", qemu::kChannelUri}}, command_deadline()));
+  return {};
+}
+
+Status DirectDestinationGuest::write_state(std::span<const std::byte> state, Deadline deadline) {
+  while (!state.empty()) {
+    ssize_t count = send(channel_.get(), state.data(), state.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (count >= 0) {
+      state = state.subspan(static_cast<size_t>(count));
+      continue;
+    }
+    if (errno == EINTR) continue;
+    if (errno != EAGAIN) return fail_errno(errno, "write device state to QEMU");
+    pollfd poll_fd{channel_.get(), POLLOUT, 0};
+    if (poll(&poll_fd, 1, milliseconds_until(deadline)) == 0) {
+      return fail(Errc::kTimeout, "QEMU does not take its device state");
+    }
+  }
+  return {};
+}
+
+Status DirectDestinationGuest::load_state(std::span<const std::byte> state) {
+  CHECK(phase_ == Phase::kPrepared);
+  const Deadline deadline = deadline_in(options_.state_timeout);
+  Status written = write_state(state, deadline);
+  shutdown(channel_.get(), SHUT_WR);
+  Result<std::string> status = qemu::wait_settled(*client_, deadline);
+  if (!status && status.error().code == Errc::kPeerLost) {
+    return fail(Errc::kGuest,
+                "the destination QEMU ended while it loaded the devices: its own error "
+                "output says why");
+  }
+  RETURN_IF_ERROR(status);
+  RETURN_IF_ERROR(written);
+  if (*status != "completed") {
+    ASSIGN_OR_RETURN(qemu::MigrationStatus migration,
+                     qemu::query_migration(*client_, command_deadline()));
+    return fail(Errc::kGuest, "the destination QEMU could not load the devices: {} {}", *status,
+                migration.error);
+  }
+  RETURN_IF_ERROR(qemu::check_run_state(*client_, "paused", command_deadline()));
+  phase_ = Phase::kLoaded;
+  return {};
+}
+
+Status DirectDestinationGuest::start() {
+  CHECK(phase_ == Phase::kLoaded);
+  RETURN_IF_ERROR(client_->execute("cont", {}, command_deadline()));
+  phase_ = Phase::kStarted;
+  return qemu::check_run_state(*client_, "running", command_deadline());
+}
+
+Status DirectDestinationGuest::abandon() {
+  CHECK(phase_ != Phase::kStarted);
+  bool touched = phase_ == Phase::kPrepared || phase_ == Phase::kLoaded;
+  phase_ = Phase::kAbandoned;
+  if (!touched) return {};
+  // A QEMU that took (part of) a guest's state cannot wait for another one.
+  Result<qemu::Json> quit = client_->execute("quit", {}, command_deadline());
+  if (!quit && quit.error().code != Errc::kPeerLost) return tl::unexpected<Error>(quit.error());
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<QemuDestinationGuest>> QemuDestinationGuest::open(
+    const QemuOptions& options) {
+  auto guest = std::make_unique<DirectDestinationGuest>(options);
+  RETURN_IF_ERROR(guest->set_up());
+  return guest;
+}
+
+}  // namespace godwit

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm-adapters/qemu/qmp_client.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "engine/base/units.h"
+
+namespace godwit::qemu {
+namespace {
+
+// A memory map of a large guest is the largest answer, some hundred KiB.
+constexpr size_t kLineBytesMax = 16 * kMiB;
+constexpr size_t kEventsMax = 4096;
+
+Status wait_ready(int fd, short events, Deadline deadline) {
+  while (true) {
+    pollfd poll_fd{fd, events, 0};
+    int ready = poll(&poll_fd, 1, milliseconds_until(deadline));
+    if (ready > 0) return {};
+    if (ready == 0) return fail(Errc::kTimeout, "QMP: QEMU did not answer in time");
+    if (errno != EINTR) return fail_errno(errno, "QMP: poll");
+  }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<QmpClient>> QmpClient::connect(const std::string& path, Deadline deadline) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof(address.sun_path)) {
+    return fail(Errc::kRefused, "QMP socket path is longer than {} bytes: {}",
+                sizeof(address.sun_path) - 1, path);
+  }
+  std::memcpy(address.sun_path, path.data(), path.size());
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!socket.valid()) return fail_errno(errno, "QMP: socket");
+  // SAFETY: the sockets API takes every address family through sockaddr.
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    return fail_errno(errno, "connect to QEMU's QMP socket {}", path);
+  }
+  Result<std::unique_ptr<QmpClient>> client = adopt(std::move(socket), deadline);
+  if (!client && client.error().code == Errc::kTimeout) {
+    return fail(Errc::kTimeout,
+                "QMP socket {} accepts but does not greet: is another client connected to it? Give "
+                "QEMU a second -qmp socket",
+                path);
+  }
+  return client;
+}
+
+Result<std::unique_ptr<QmpClient>> QmpClient::adopt(UniqueFd socket, Deadline deadline) {
+  std::unique_ptr<QmpClient> client(new QmpClient(std::move(socket)));
+  RETURN_IF_ERROR(client->negotiate(deadline));
+  return client;
+}
+
+Status QmpClient::negotiate(Deadline deadline) {
+  ASSIGN_OR_RETURN(Json greeting, receive(deadline));
+  if (!greeting.contains("QMP")) return fail(Errc::kCorrupt, "this socket does not speak QMP");
+  RETURN_IF_ERROR(execute("qmp_capabilities", Json::object(), deadline));
+  return {};
+}
+
+Result<Json> QmpClient::execute(std::string_view command, const Json& arguments,
+                                Deadline deadline) {
+  return execute_with_fd(command, arguments, -1, deadline);
+}
+
+Result<Json> QmpClient::execute_with_fd(std::string_view command, const Json& arguments, int fd,
+                                        Deadline deadline) {
+  if (broken_) return fail(Errc::kPeerLost, "QMP: the connection to QEMU broke before");
+  Json request = {{"execute", command}};
+  if (!arguments.is_null() && !arguments.empty()) request["arguments"] = arguments;
+  RETURN_IF_ERROR(send_line(request.dump() + "\n", fd, deadline));
+  return wait_answer(command, deadline);
+}
+
+Result<Json> QmpClient::wait_answer(std::string_view command, Deadline deadline) {
+  while (true) {
+    Result<Json> object = receive(deadline);
+    if (!object) {
+      broken_ = true;  // also after a time-out: a late answer must not be taken for another one's
+      return object;
+    }
+    if (object->contains("event")) {
+      if (events_.size() == kEventsMax) events_.pop_front();
+      events_.push_back(std::move(*object));
+      continue;
+    }
+    if (const Json& error = field(*object, "error"); error.is_object()) {
+      return fail(Errc::kGuest, "QEMU refused {}: {}", command,
+                  string_or(error, "desc", "no reason given"));
+    }
+    if (!object->contains("return")) {
+      return fail(Errc::kCorrupt, "QMP: {} was answered with neither a result nor an error",
+                  command);
+    }
+    return std::move((*object)["return"]);
+  }
+}
+
+Result<std::string> QmpClient::execute_human(std::string_view command_line, Deadline deadline) {
+  ASSIGN_OR_RETURN(Json answer,
+                   execute("human-monitor-command", {{"command-line", command_line}}, deadline));
+  if (!answer.is_string()) {
+    return fail(Errc::kCorrupt, "QMP: monitor command '{}' gave no text", command_line);
+  }
+  return answer.get<std::string>();
+}
+
+Result<Json> QmpClient::wait_event(const std::function<bool(const Json&)>& wanted,
+                                   Deadline deadline) {
+  while (true) {
+    while (!events_.empty()) {
+      Json event = std::move(events_.front());
+      events_.pop_front();
+      if (wanted(event)) return event;
+    }
+    if (broken_) return fail(Errc::kPeerLost, "QMP: the connection to QEMU broke before");
+    ASSIGN_OR_RETURN(Json object, receive(deadline));
+    if (!object.contains("event")) {
+      return fail(Errc::kCorrupt, "QMP: an answer to no command");
+    }
+    events_.push_back(std::move(object));
+  }
+}
+
+Status QmpClient::send_line(const std::string& line, int fd, Deadline deadline) {
+  size_t sent = 0;
+  while (sent < line.size()) {
+    iovec bytes{const_cast<char*>(line.data()) + sent, line.size() - sent};
+    msghdr message{};
+    message.msg_iov = &bytes;
+    message.msg_iovlen = 1;
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+    if (fd >= 0 && sent == 0) {
+      message.msg_control = control.data();
+      message.msg_controllen = control.size();
+      cmsghdr* header = CMSG_FIRSTHDR(&message);
+      header->cmsg_level = SOL_SOCKET;
+      header->cmsg_type = SCM_RIGHTS;
+      header->cmsg_len = CMSG_LEN(sizeof(int));
+      std::memcpy(CMSG_DATA(header), &fd, sizeof(fd));
+    }
+    ssize_t count = sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (count >= 0) {
+      sent += static_cast<size_t>(count);
+      continue;
+    }
+    if (errno == EINTR) continue;
+    if (errno != EAGAIN) {
+      broken_ = true;
+      return fail(Errc::kPeerLost, "QMP: QEMU closed the connection ({})", std::strerror(errno));
+    }
+    RETURN_IF_ERROR(wait_ready(socket_.get(), POLLOUT, deadline));
+  }
+  return {};
+}
+
+Result<Json> QmpClient::receive(Deadline deadline) {
+  while (true) {
+    size_t newline = received_.find('\n', searched_);
+    if (newline != std::string::npos) {
+      Json object = Json::parse(
+          received_.begin(), received_.begin() + static_cast<ptrdiff_t>(newline), nullptr, false);
+      received_.erase(0, newline + 1);
+      searched_ = 0;
+      if (!object.is_object()) return fail(Errc::kCorrupt, "QMP: a line that is no JSON object");
+      return object;
+    }
+    searched_ = received_.size();
+    if (searched_ > kLineBytesMax) {
+      broken_ = true;
+      return fail(Errc::kCorrupt, "QMP: a line longer than {} MiB", kLineBytesMax / kMiB);
+    }
+    RETURN_IF_ERROR(wait_ready(socket_.get(), POLLIN, deadline));
+    std::array<char, 16 * kKiB> chunk;
+    ssize_t count = recv(socket_.get(), chunk.data(), chunk.size(), MSG_DONTWAIT);
+    if (count > 0) {
+      received_.append(chunk.data(), static_cast<size_t>(count));
+    } else if (count == 0 || (errno != EINTR && errno != EAGAIN)) {
+      broken_ = true;
+      return fail(Errc::kPeerLost, "QMP: QEMU closed the connection");
+    }
+  }
+}
+
+Result<pid_t> QmpClient::peer_pid() const {
+  ucred credentials{};
+  socklen_t size = sizeof(credentials);
+  if (getsockopt(socket_.get(), SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) {
+    return fail_errno(errno, "QMP: who listens (SO_PEERCRED)");
+  }
+  return credentials.pid;
+}
+
+}  // namespace godwit::qemu

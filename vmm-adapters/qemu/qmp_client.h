@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// QMP, QEMU's control protocol: one JSON object per line over a unix socket; commands are answered
+// in order, events come in between and are kept until somebody waits for them.
+//
+// Thread: one at a time.
+#pragma once
+
+#include <sys/types.h>
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "engine/base/result.h"
+#include "engine/base/time.h"
+#include "engine/base/unique_fd.h"
+#include "vmm-adapters/qemu/json_access.h"
+
+namespace godwit::qemu {
+
+class QmpClient {
+ public:
+  // Connects and negotiates. QEMU serves one client per socket: while another one is connected the
+  // greeting does not come, and the message says so.
+  static Result<std::unique_ptr<QmpClient>> connect(const std::string& path, Deadline deadline);
+  static Result<std::unique_ptr<QmpClient>> adopt(UniqueFd socket, Deadline deadline);
+
+  // Runs a command. Errors: kGuest with QEMU's own words; kPeerLost when QEMU is gone; kTimeout,
+  // after which the client is unusable (the answer may still come and would be taken for
+  // another's).
+  Result<Json> execute(std::string_view command, const Json& arguments, Deadline deadline);
+
+  // The same, handing over a descriptor with it ("getfd").
+  Result<Json> execute_with_fd(std::string_view command, const Json& arguments, int fd,
+                               Deadline deadline);
+
+  // Returns the output of a command of the human monitor.
+  Result<std::string> execute_human(std::string_view command_line, Deadline deadline);
+
+  // Returns the first event that satisfies `wanted`, from those that came already or come yet, and
+  // forgets it and all older ones.
+  Result<Json> wait_event(const std::function<bool(const Json&)>& wanted, Deadline deadline);
+
+  // Forgets the events that came so far.
+  void forget_events() { events_.clear(); }
+
+  // Process that listens at the other end, as the kernel knows it.
+  Result<pid_t> peer_pid() const;
+
+ private:
+  explicit QmpClient(UniqueFd socket) : socket_(std::move(socket)) {}
+
+  Status negotiate(Deadline deadline);
+  Status send_line(const std::string& line, int fd, Deadline deadline);
+  Result<Json> receive(Deadline deadline);  // one object
+  Result<Json> wait_answer(std::string_view command, Deadline deadline);
+
+  UniqueFd socket_;
+  std::string received_;
+  size_t searched_ = 0;  // received_ has no newline before this
+  std::deque<Json> events_;
+  bool broken_ = false;
+};
+
+}  // namespace godwit::qemu
