@@ -10,4 +10,8 @@ function(godwit_target target)
     target_compile_options(${target} PUBLIC -fsanitize=${GODWIT_SANITIZE} -fno-omit-frame-pointer)
     target_link_options(${target} PUBLIC -fsanitize=${GODWIT_SANITIZE})
   endif()
+  if(GODWIT_FUZZERS)
+    # Coverage feedback; the fuzzer itself is linked by godwit_fuzzer() (tests/fuzz).
+    target_compile_options(${target} PRIVATE -fsanitize=fuzzer-no-link)
+  endif()
 endfunction()
