@@ -124,13 +124,14 @@ std::string runtime_directory() {
 
 Result<std::unique_ptr<SessionDirectory>> SessionDirectory::create(const std::string& session,
                                                                    SessionRole role,
-                                                                   const std::string& peer) {
+                                                                   const Parties& parties) {
   if (!is_session_id(session)) return fail(Errc::kCorrupt, "'{}' names no session", session);
   SessionRecord record;
   record.session = session;
   record.role = role;
   record.state = "starting";
-  record.peer = peer;
+  record.peer = parties.peer;
+  record.guest = parties.guest;
   ASSIGN_OR_RETURN(record.agent, identify_process(::getpid()));
 
   RETURN_IF_ERROR(make_runtime_directory());

@@ -29,10 +29,14 @@ namespace godwit {
 
 class SessionDirectory final : public CommitLog {
  public:
+  struct Parties {
+    std::string peer;   // the other host
+    std::string guest;  // see SessionRecord
+  };
+
   // Makes the folder, for this process. Errors: kRefused when this host has this side already.
   static Result<std::unique_ptr<SessionDirectory>> create(const std::string& session,
-                                                          SessionRole role,
-                                                          const std::string& peer);
+                                                          SessionRole role, const Parties& parties);
 
   // Leaves the folder only when the outcome is in doubt.
   ~SessionDirectory() override;

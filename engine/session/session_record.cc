@@ -114,14 +114,16 @@ bool is_session_id(std::string_view text) {
 std::string encode_session_record(const SessionRecord& record) {
   const Progress& progress = record.progress;
   return fmt::format(
-      "{}\nsession={}\nrole={}\npid={}\nstart_ticks={}\nstate={}\npeer={}\ncommitted={}\n"
+      "{}\nsession={}\nrole={}\npid={}\nstart_ticks={}\nstate={}\npeer={}\nguest={}\n"
+      "committed={}\n"
       "phase={}\nround={}\nbytes_sent={}\nbytes_remaining={}\nthroughput_bytes_per_s={}\n"
       "dirty_bytes_per_s={}\npredicted_downtime_ms={}\n{}\n",
       kFirstLine, record.session, to_string(record.role), record.agent.pid,
       record.agent.start_ticks, printable(record.state), printable(record.peer),
-      record.committed ? "yes" : "no", printable(progress.phase), progress.round,
-      progress.bytes_sent, progress.bytes_remaining, progress.throughput_bytes_per_s,
-      progress.dirty_bytes_per_s, progress.predicted_downtime_ms, kLastLine);
+      printable(record.guest), record.committed ? "yes" : "no", printable(progress.phase),
+      progress.round, progress.bytes_sent, progress.bytes_remaining,
+      progress.throughput_bytes_per_s, progress.dirty_bytes_per_s, progress.predicted_downtime_ms,
+      kLastLine);
 }
 
 Result<SessionRecord> parse_session_record(std::string_view text) {
@@ -137,6 +139,7 @@ Result<SessionRecord> parse_session_record(std::string_view text) {
   RETURN_IF_ERROR(read_yes_no(fields, "committed", record.committed));
   record.state = text_or_empty(fields, "state");
   record.peer = text_or_empty(fields, "peer");
+  record.guest = text_or_empty(fields, "guest");
 
   Progress& progress = record.progress;
   progress.phase = text_or_empty(fields, "phase");

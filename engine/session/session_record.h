@@ -29,6 +29,7 @@ struct SessionRecord {
   ProcessIdentity agent;
   std::string state;
   std::string peer;
+  std::string guest;  // how the agent reaches the guest, for whoever has to after its death
   bool committed = false;
   Progress progress;  // as of at most a second ago
 };

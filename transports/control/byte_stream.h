@@ -11,7 +11,7 @@
 
 #include "engine/base/result.h"
 
-namespace godwit {
+namespace godwit::control {
 
 enum class IoState : uint8_t {
   kMoved = 1,     // some bytes moved
@@ -48,4 +48,4 @@ class ByteStream {
   ByteStream() = default;
 };
 
-}  // namespace godwit
+}  // namespace godwit::control

@@ -11,7 +11,7 @@
 #include <cstring>
 #include <memory>
 
-namespace godwit {
+namespace godwit::control {
 namespace {
 
 bool is_port(std::string_view text) {
@@ -95,11 +95,15 @@ std::string local_address(int fd) {
   return to_string(address);
 }
 
+}  // namespace godwit::control
+
+namespace godwit {
+
 Status require_loopback(const std::string& address) {
-  ASSIGN_OR_RETURN(HostPort host_port, parse_host_port(address));
-  ASSIGN_OR_RETURN(std::vector<SocketAddress> addresses,
-                   resolve(host_port, ResolveFor::kListening));
-  if (std::all_of(addresses.begin(), addresses.end(), is_loopback)) return {};
+  ASSIGN_OR_RETURN(control::HostPort host_port, control::parse_host_port(address));
+  ASSIGN_OR_RETURN(std::vector<control::SocketAddress> addresses,
+                   resolve(host_port, control::ResolveFor::kListening));
+  if (std::all_of(addresses.begin(), addresses.end(), control::is_loopback)) return {};
   return fail(Errc::kRefused,
               "{} can be reached from other machines, and nothing says who may take part: give "
               "--psk-file FILE (made by `godwit keygen`) or --tls-dir DIR on both sides, or "

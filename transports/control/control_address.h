@@ -12,7 +12,7 @@
 
 #include "engine/base/result.h"
 
-namespace godwit {
+namespace godwit::control {
 
 struct HostPort {
   std::string host;  // without the brackets of an IPv6 address
@@ -39,6 +39,10 @@ std::string to_string(const SocketAddress& address);
 
 // The same of the address that a socket is bound to.
 std::string local_address(int fd);
+
+}  // namespace godwit::control
+
+namespace godwit {
 
 // Without security options only this machine may be talked to: succeeds when every address that
 // "HOST:PORT" stands for is a loopback address. Errors: kRefused, naming the options.

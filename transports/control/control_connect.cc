@@ -13,6 +13,15 @@
 #include "transports/control/socket_io.h"
 
 namespace godwit {
+
+using control::Handshake;
+using control::HandshakeTerms;
+using control::HostPort;
+using control::IoState;
+using control::ResolveFor;
+using control::SocketAddress;
+using control::TlsSide;
+
 namespace {
 
 struct Patience {
@@ -43,13 +52,14 @@ Result<UniqueFd> connect_socket(const SocketAddress& target, const Patience& pat
   UniqueFd socket(
       ::socket(target.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!socket.valid()) return fail_errno(errno, "make a socket for {}", to_string(target));
-  RETURN_IF_ERROR(set_control_socket_options(socket.get()));
+  RETURN_IF_ERROR(control::set_control_socket_options(socket.get()));
   if (::connect(socket.get(), target.get(), target.size_bytes) == 0) return socket;
   if (errno != EINPROGRESS) {
     return tl::unexpected<Error>(explain_connect_failure(errno, to_string(target)));
   }
 
-  Status waited = wait_for(socket.get(), POLLOUT, patience.interrupt_fd, patience.deadline);
+  Status waited =
+      control::wait_for(socket.get(), POLLOUT, patience.interrupt_fd, patience.deadline);
   if (!waited && waited.error().code == Errc::kTimeout) {
     return fail(Errc::kTimeout, "{} does not answer: is the host up, and the way there open?",
                 to_string(target));
@@ -66,7 +76,8 @@ Result<UniqueFd> connect_socket(const SocketAddress& target, const Patience& pat
 
 // A name can stand for several addresses; the first that takes a connection is it.
 Result<UniqueFd> connect_any(const HostPort& address, const Patience& patience) {
-  ASSIGN_OR_RETURN(std::vector<SocketAddress> targets, resolve(address, ResolveFor::kConnecting));
+  ASSIGN_OR_RETURN(std::vector<SocketAddress> targets,
+                   control::resolve(address, ResolveFor::kConnecting));
   Result<UniqueFd> socket = connect_socket(targets.front(), patience);
   for (size_t i = 1; i < targets.size() && !socket; ++i) {
     if (socket.error().code == Errc::kCancelled) break;
@@ -81,8 +92,8 @@ Result<UniqueFd> connect_any(const HostPort& address, const Patience& patience) 
 Result<std::unique_ptr<ControlChannel>> connect_control(const std::string& address,
                                                         const ControlSecurity& security,
                                                         Deadline deadline, int interrupt_fd) {
-  ASSIGN_OR_RETURN(HostPort host_port, parse_host_port(address));
-  ASSIGN_OR_RETURN(HandshakeTerms terms, make_terms(security, TlsSide::kClient));
+  ASSIGN_OR_RETURN(HostPort host_port, control::parse_host_port(address));
+  ASSIGN_OR_RETURN(HandshakeTerms terms, control::make_terms(security, TlsSide::kClient));
   if (terms.expected_hostname.empty()) terms.expected_hostname = host_port.host;
 
   ASSIGN_OR_RETURN(UniqueFd socket, connect_any(host_port, {deadline, interrupt_fd}));
@@ -91,7 +102,7 @@ Result<std::unique_ptr<ControlChannel>> connect_control(const std::string& addre
     ASSIGN_OR_RETURN(IoState state, handshake.advance());
     if (state == IoState::kMoved) return handshake.take_connection();
     short events = state == IoState::kWaitReadable ? POLLIN : POLLOUT;
-    Status waited = wait_for(handshake.fd(), events, interrupt_fd, deadline);
+    Status waited = control::wait_for(handshake.fd(), events, interrupt_fd, deadline);
     if (!waited && waited.error().code == Errc::kTimeout) {
       return fail(Errc::kTimeout, "{} accepted the connection but did not answer: is that Godwit?",
                   address);

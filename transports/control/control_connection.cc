@@ -10,6 +10,12 @@
 #include "transports/control/socket_io.h"
 
 namespace godwit {
+
+using control::ByteStream;
+using control::IoState;
+using control::IoStep;
+using control::wait_for;
+
 namespace {
 
 // Memory is given to a message as its bytes arrive, in pieces of this size: an announced length

@@ -26,7 +26,7 @@ class ControlConnection final : public ControlChannel {
     std::string local;
     std::string peer;
   };
-  ControlConnection(std::unique_ptr<ByteStream> stream, SecurityKind kind, Ends ends);
+  ControlConnection(std::unique_ptr<control::ByteStream> stream, SecurityKind kind, Ends ends);
   ~ControlConnection() override;
 
   // A message that is not out by the deadline is cut in two, and the channel with it: kPeerLost.
@@ -47,11 +47,11 @@ class ControlConnection final : public ControlChannel {
   Status receive_length(Deadline deadline);
   Status receive_body(Deadline deadline);
   Result<size_t> receive_some(std::span<std::byte> bytes, Deadline deadline);
-  Status wait(IoState state, Deadline deadline);
+  Status wait(control::IoState state, Deadline deadline);
   Error ended() const;
 
   mutable std::mutex mutex_;
-  const std::unique_ptr<ByteStream> stream_;
+  const std::unique_ptr<control::ByteStream> stream_;
   const SecurityKind kind_;
   const Ends ends_;
   std::atomic<bool> shut_down_{false};

@@ -15,6 +15,16 @@
 #include "transports/control/socket_io.h"
 
 namespace godwit {
+
+using control::Handshake;
+using control::HandshakeTerms;
+using control::HostPort;
+using control::IoState;
+using control::IoStep;
+using control::ResolveFor;
+using control::SocketAddress;
+using control::TlsSide;
+
 namespace {
 
 Result<UniqueFd> bind_socket(const SocketAddress& address) {
@@ -46,10 +56,10 @@ struct ControlListener::PendingPeer {
 Result<std::unique_ptr<ControlListener>> ControlListener::listen(const std::string& address,
                                                                  const ControlSecurity& security,
                                                                  RejectionObserver observer) {
-  ASSIGN_OR_RETURN(HostPort host_port, parse_host_port(address));
-  ASSIGN_OR_RETURN(HandshakeTerms terms, make_terms(security, TlsSide::kServer));
+  ASSIGN_OR_RETURN(HostPort host_port, control::parse_host_port(address));
+  ASSIGN_OR_RETURN(HandshakeTerms terms, control::make_terms(security, TlsSide::kServer));
   ASSIGN_OR_RETURN(std::vector<SocketAddress> addresses,
-                   resolve(host_port, ResolveFor::kListening));
+                   control::resolve(host_port, ResolveFor::kListening));
   ASSIGN_OR_RETURN(UniqueFd socket, bind_socket(addresses.front()));
   UniqueFd stop_event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!stop_event.valid()) return fail_errno(errno, "make an eventfd");
@@ -57,7 +67,7 @@ Result<std::unique_ptr<ControlListener>> ControlListener::listen(const std::stri
   std::unique_ptr<ControlListener> listener(
       new ControlListener(std::move(socket), std::move(stop_event), std::move(terms)));
   listener->observer_ = std::move(observer);
-  listener->address_ = local_address(listener->socket_.get());
+  listener->address_ = control::local_address(listener->socket_.get());
   return listener;
 }
 
@@ -138,7 +148,7 @@ Status ControlListener::take_new_peers() {
 }
 
 void ControlListener::admit(UniqueFd socket, std::string peer) {
-  Status options = set_control_socket_options(socket.get());
+  Status options = control::set_control_socket_options(socket.get());
   if (!options) return;  // it is gone already
   if (pending_.size() == kPendingPeersMax) {
     PendingPeer& oldest = pending_.front();
@@ -154,7 +164,7 @@ void ControlListener::admit(UniqueFd socket, std::string peer) {
 void ControlListener::serve(PendingPeer& pending) {
   if (pending.rejected) {
     std::array<std::byte, 4096> ignored{};
-    IoStep step = receive_some(pending.handshake.fd(), ignored);
+    IoStep step = control::receive_some(pending.handshake.fd(), ignored);
     pending.finished = step.state == IoState::kEnded;
     return;
   }

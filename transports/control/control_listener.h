@@ -48,7 +48,7 @@ class ControlListener {
  private:
   struct PendingPeer;
 
-  ControlListener(UniqueFd socket, UniqueFd stop_event, HandshakeTerms terms);
+  ControlListener(UniqueFd socket, UniqueFd stop_event, control::HandshakeTerms terms);
   Status wait_for_events(Deadline deadline);
   Status take_new_peers();
   void admit(UniqueFd socket, std::string peer);
@@ -59,7 +59,7 @@ class ControlListener {
 
   UniqueFd socket_;
   UniqueFd stop_event_;
-  HandshakeTerms terms_;
+  control::HandshakeTerms terms_;
   RejectionObserver observer_;
   std::string address_;
   std::list<PendingPeer> pending_;  // in the order of their arrival

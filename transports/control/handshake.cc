@@ -10,7 +10,7 @@
 #include "engine/base/check.h"
 #include "transports/control/control_address.h"
 
-namespace godwit {
+namespace godwit::control {
 
 Result<HandshakeTerms> make_terms(const ControlSecurity& security, TlsSide side) {
   HandshakeTerms terms{side, security.kind, nullptr, security.tls_hostname};
@@ -178,4 +178,4 @@ std::unique_ptr<ControlConnection> Handshake::take_connection() {
   return std::make_unique<ControlConnection>(std::move(secured), terms_.kind, std::move(ends));
 }
 
-}  // namespace godwit
+}  // namespace godwit::control

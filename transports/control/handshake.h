@@ -28,7 +28,7 @@
 #include "transports/control/tls_context.h"
 #include "transports/control/tls_stream.h"
 
-namespace godwit {
+namespace godwit::control {
 
 // What all connections of one listener, or of one connect, have in common.
 struct HandshakeTerms {
@@ -88,4 +88,4 @@ class Handshake {
   std::unique_ptr<TlsStream> tls_;
 };
 
-}  // namespace godwit
+}  // namespace godwit::control

@@ -7,7 +7,7 @@
 
 #include "transports/control/socket_io.h"
 
-namespace godwit {
+namespace godwit::control {
 
 void PlainStream::set_nonces(const Nonce& client_nonce, const Nonce& server_nonce) {
   client_nonce_ = client_nonce;
@@ -37,4 +37,4 @@ Result<std::array<std::byte, 32>> PlainStream::lane_token(uint32_t lane) {
   return token;
 }
 
-}  // namespace godwit
+}  // namespace godwit::control

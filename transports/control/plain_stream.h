@@ -6,7 +6,7 @@
 #include "engine/base/unique_fd.h"
 #include "transports/control/byte_stream.h"
 
-namespace godwit {
+namespace godwit::control {
 
 // What each side contributes to the lane tokens when there is no TLS to derive them from. A
 // listener on the way can compute the tokens from them: that is what "insecure" means.
@@ -34,4 +34,4 @@ class PlainStream final : public ByteStream {
   Nonce server_nonce_{};
 };
 
-}  // namespace godwit
+}  // namespace godwit::control

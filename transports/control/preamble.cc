@@ -6,6 +6,22 @@
 #include "engine/base/check.h"
 
 namespace godwit {
+
+const char* to_string(SecurityKind kind) {
+  switch (kind) {
+    case SecurityKind::kInsecure:
+      return "none (insecure)";
+    case SecurityKind::kPreSharedKey:
+      return "TLS 1.3, pre-shared key";
+    case SecurityKind::kX509:
+      return "TLS 1.3, X.509 certificates";
+  }
+  CHECK(false && "a SecurityKind outside its enumerators");
+}
+
+}  // namespace godwit
+
+namespace godwit::control {
 namespace {
 
 constexpr std::array<char, 8> kMagic = {'G', 'O', 'D', 'W', 'I', 'T', '\r', '\n'};
@@ -29,18 +45,6 @@ bool is_security_kind(uint8_t number) {
 }
 
 }  // namespace
-
-const char* to_string(SecurityKind kind) {
-  switch (kind) {
-    case SecurityKind::kInsecure:
-      return "none (insecure)";
-    case SecurityKind::kPreSharedKey:
-      return "TLS 1.3, pre-shared key";
-    case SecurityKind::kX509:
-      return "TLS 1.3, X.509 certificates";
-  }
-  CHECK(false && "a SecurityKind outside its enumerators");
-}
 
 Preamble make_preamble(SecurityKind kind) {
   Preamble preamble{};
@@ -83,4 +87,4 @@ Status check_preamble(std::span<const std::byte> received, SecurityKind kind,
   return {};
 }
 
-}  // namespace godwit
+}  // namespace godwit::control

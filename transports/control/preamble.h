@@ -15,7 +15,7 @@
 #include "engine/base/result.h"
 #include "transports/control/control_security.h"
 
-namespace godwit {
+namespace godwit::control {
 
 inline constexpr uint16_t kControlVersion = 1;
 
@@ -28,4 +28,4 @@ Preamble make_preamble(SecurityKind kind);
 Status check_preamble(std::span<const std::byte> received, SecurityKind kind,
                       const std::string& peer);
 
-}  // namespace godwit
+}  // namespace godwit::control

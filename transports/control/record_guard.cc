@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-namespace godwit {
+namespace godwit::control {
 namespace {
 
 constexpr size_t kClientHelloBytesMax = 8 * 1024;
@@ -54,4 +54,4 @@ Status RecordGuard::inspect_handshake_header() const {
   return {};
 }
 
-}  // namespace godwit
+}  // namespace godwit::control

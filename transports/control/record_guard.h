@@ -14,7 +14,7 @@
 
 #include "engine/base/result.h"
 
-namespace godwit {
+namespace godwit::control {
 
 class RecordGuard {
  public:
@@ -30,4 +30,4 @@ class RecordGuard {
   size_t total_bytes_ = 0;
 };
 
-}  // namespace godwit
+}  // namespace godwit::control

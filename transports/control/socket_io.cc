@@ -8,7 +8,7 @@
 #include <array>
 #include <cerrno>
 
-namespace godwit {
+namespace godwit::control {
 namespace {
 
 // Together they find a silent peer after 9 seconds: the promise is "within 10".
@@ -77,4 +77,4 @@ Status wait_for(int fd, short events, int interrupt_fd, Deadline deadline) {
   }
 }
 
-}  // namespace godwit
+}  // namespace godwit::control

@@ -13,7 +13,7 @@
 #include "engine/base/time.h"
 #include "transports/control/byte_stream.h"
 
-namespace godwit {
+namespace godwit::control {
 
 IoStep receive_some(int fd, std::span<std::byte> bytes);
 IoStep send_some(int fd, std::span<const std::byte> bytes);
@@ -26,4 +26,4 @@ Status set_control_socket_options(int fd);
 // (-1: none) is readable. Errors: kTimeout, kCancelled.
 Status wait_for(int fd, short events, int interrupt_fd, Deadline deadline);
 
-}  // namespace godwit
+}  // namespace godwit::control

@@ -10,7 +10,7 @@
 
 #include "transports/control/tls_errors.h"
 
-namespace godwit {
+namespace godwit::control {
 namespace {
 
 // A peer's certificates, all together, while nobody knows yet who it is.
@@ -161,4 +161,4 @@ Status TlsContext::use_revocation_list(const std::string& path) {
   return {};
 }
 
-}  // namespace godwit
+}  // namespace godwit::control

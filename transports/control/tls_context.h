@@ -13,7 +13,7 @@
 #include "transports/control/control_security.h"
 #include "transports/control/psk_file.h"
 
-namespace godwit {
+namespace godwit::control {
 
 enum class TlsSide : uint8_t { kClient = 1, kServer = 2 };
 
@@ -48,4 +48,4 @@ class TlsContext {
   std::unique_ptr<SSL_CTX, Free> context_;
 };
 
-}  // namespace godwit
+}  // namespace godwit::control

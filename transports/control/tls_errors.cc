@@ -4,7 +4,7 @@
 #include <openssl/err.h>
 #include <openssl/x509_vfy.h>
 
-namespace godwit {
+namespace godwit::control {
 namespace {
 
 std::string describe(unsigned long error) {
@@ -115,4 +115,4 @@ Error explain_handshake_failure(SSL* ssl, const TlsContext& context, const std::
   return fail(Errc::kRefused, "TLS with {} failed: {}", peer, describe(error)).value();
 }
 
-}  // namespace godwit
+}  // namespace godwit::control

@@ -10,7 +10,7 @@
 #include "engine/base/result.h"
 #include "transports/control/tls_context.h"
 
-namespace godwit {
+namespace godwit::control {
 
 // The newest entry of this thread's error queue, which is emptied.
 std::string last_tls_error();
@@ -20,4 +20,4 @@ std::string last_tls_error();
 Error explain_handshake_failure(SSL* ssl, const TlsContext& context, const std::string& peer,
                                 const std::string& expected_hostname);
 
-}  // namespace godwit
+}  // namespace godwit::control

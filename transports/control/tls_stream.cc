@@ -11,7 +11,7 @@
 #include "transports/control/socket_io.h"
 #include "transports/control/tls_errors.h"
 
-namespace godwit {
+namespace godwit::control {
 namespace {
 
 // "EXPORTER-" is RFC 8446's prefix for labels that nobody registered.
@@ -188,4 +188,4 @@ long TlsStream::control_socket(BIO*, int command, long, void*) {
   return command == BIO_CTRL_FLUSH ? 1 : 0;  // nothing is buffered here
 }
 
-}  // namespace godwit
+}  // namespace godwit::control

@@ -14,7 +14,7 @@
 #include "transports/control/record_guard.h"
 #include "transports/control/tls_context.h"
 
-namespace godwit {
+namespace godwit::control {
 
 class TlsStream final : public ByteStream {
  public:
@@ -66,4 +66,4 @@ class TlsStream final : public ByteStream {
   std::unique_ptr<SSL, Free> ssl_;
 };
 
-}  // namespace godwit
+}  // namespace godwit::control

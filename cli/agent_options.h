@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The options that `send` and `receive` share, and what follows from them.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <string>
+
+#include "engine/base/result.h"
+#include "transports/control/control_security.h"
+
+namespace godwit::cli {
+
+struct AgentOptions {
+  std::string qmp;
+  int pid = 0;  // 0: the process at the other end of the QMP socket
+  std::string psk_file;
+  std::string tls_folder;
+  bool insecure = false;
+  bool no_checksum = false;
+  std::string json;       // a file, "-" for stdout, empty for none
+  std::string test_hold;  // a state's name
+};
+
+// `options` has to stay where it is until the command line is parsed.
+void add_agent_options(CLI::App& command, AgentOptions& options);
+
+// What the user said about security; when nothing was said, `address` has to be on this machine.
+// Errors: kRefused.
+Result<ControlSecurity> choose_security(const AgentOptions& options, const std::string& address);
+
+// How the report names it: "none (loopback only)" when nothing was said and nothing was needed.
+std::string describe_security(const AgentOptions& options, const ControlSecurity& security);
+
+// A CLI11 check out of a parser of ours.
+template <typename Parse>
+CLI::Validator understood_by(Parse parse, const std::string& name) {
+  return CLI::Validator(
+      [parse](const std::string& text) {
+        auto parsed = parse(text);
+        return parsed ? std::string() : to_string(parsed.error());
+      },
+      name);
+}
+
+}  // namespace godwit::cli

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/agent_session.h"
+
+#include <csignal>
+#include <utility>
+
+#include "cli/console.h"
+
+namespace godwit::cli {
+
+AgentSession::AgentSession(Options options, Guardian& guardian, ProgressDisplay& display)
+    : options_(std::move(options)), guardian_(guardian), display_(display) {}
+
+Status AgentSession::open(const std::string& session) {
+  ASSIGN_OR_RETURN(directory_, SessionDirectory::create(session, options_.role, options_.parties));
+  guardian_.watch_over(session);
+  return {};
+}
+
+void AgentSession::conclude(MigrationStatus status) {
+  display_.clear();
+  if (directory_ == nullptr) return;
+  if (status == MigrationStatus::kInDoubt) {
+    directory_->keep();
+  } else {
+    directory_->settle();
+  }
+  directory_.reset();
+}
+
+void AgentSession::on_state(std::string_view state) {
+  if (directory_ == nullptr && options_.session_name) {
+    std::string session = options_.session_name();
+    Status opened = session.empty() ? Status() : open(session);
+    if (!opened) {
+      display_.clear();
+      say(to_string(opened.error()));
+      options_.give_up();
+    }
+  }
+  if (directory_ != nullptr) tolerate(directory_->set_state(state));
+  if (state == options_.test_hold) std::raise(SIGSTOP);
+}
+
+void AgentSession::on_progress(const Progress& progress) {
+  display_.show(progress);
+  if (directory_ != nullptr) tolerate(directory_->update_progress(progress));
+}
+
+Status AgentSession::record_commit() {
+  if (directory_ == nullptr)
+    return fail(Errc::kSystem, "there is no session to record a commit in");
+  return directory_->record_commit();
+}
+
+// What others can see of a migration is worth less than the migration.
+void AgentSession::tolerate(const Status& written) {
+  if (written || complained_) return;
+  complained_ = true;
+  display_.clear();
+  say(fmt::format("`godwit status` will be out of date: {}", to_string(written.error())));
+}
+
+}  // namespace godwit::cli

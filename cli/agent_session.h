@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Between a migration and everything that wants to know about it: the session's folder, the
+// guardian and the progress display.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "cli/guardian.h"
+#include "cli/progress_display.h"
+#include "engine/migration/observer.h"
+#include "engine/session/session_directory.h"
+
+namespace godwit::cli {
+
+// Thread: as MigrationObserver.
+class AgentSession final : public MigrationObserver, public CommitLog {
+ public:
+  struct Options {
+    SessionRole role;
+    std::string test_hold;  // the state in which to stop this process, for tests
+    // The destination learns the session's name in the middle of the migration: asked at every
+    // state until it is not empty.
+    std::function<std::string()> session_name;
+    // What to do when the session cannot be opened: without its folder nothing may be decided.
+    std::function<void()> give_up;
+    SessionDirectory::Parties parties;
+  };
+
+  // Ownership: `guardian` and `display` outlive it.
+  AgentSession(Options options, Guardian& guardian, ProgressDisplay& display);
+
+  // Makes the folder now.
+  Status open(const std::string& session);
+
+  // Leaves, or removes, the folder, as the migration's end demands.
+  void conclude(MigrationStatus status);
+
+  void on_state(std::string_view state) override;
+  void on_progress(const Progress& progress) override;
+  Status record_commit() override;
+
+ private:
+  void tolerate(const Status& written);
+
+  Options options_;
+  Guardian& guardian_;
+  ProgressDisplay& display_;
+  std::unique_ptr<SessionDirectory> directory_;
+  bool complained_ = false;
+};
+
+}  // namespace godwit::cli

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One function per command: adds it to the parser, with what it does. What it did comes back in
+// `exit_code`.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include "cli/report_text.h"
+
+namespace godwit::cli {
+
+void add_send_command(CLI::App& app, ExitCode& exit_code);
+void add_receive_command(CLI::App& app, ExitCode& exit_code);
+void add_status_command(CLI::App& app, ExitCode& exit_code);
+void add_cancel_command(CLI::App& app, ExitCode& exit_code);
+void add_probe_command(CLI::App& app, ExitCode& exit_code);
+void add_keygen_command(CLI::App& app, ExitCode& exit_code);
+void add_completion_command(CLI::App& app, ExitCode& exit_code);
+
+}  // namespace godwit::cli

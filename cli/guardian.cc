@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/guardian.h"
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+#include "engine/base/time.h"
+#include "engine/session/session_directory.h"
+
+namespace godwit::cli {
+namespace {
+
+constexpr std::string_view kGoodbye = "goodbye";
+
+// A VMM takes a moment to notice that the agent's connection is gone before it takes another.
+constexpr int kAttempts = 100;
+constexpr milliseconds kAttemptPeriod{100};
+
+// Away from the agent's terminal, signals and descriptors: only the socket is kept, as
+// descriptor 3.
+void detach(int socket) {
+  constexpr int kSocket = 3;
+  ::setsid();
+  for (int signal_number : {SIGINT, SIGTERM, SIGHUP}) ::signal(signal_number, SIG_IGN);
+  ::prctl(PR_SET_NAME, "godwit-guardian");
+  if (socket != kSocket) ::dup2(socket, kSocket);
+  ::close_range(kSocket + 1, ~0U, 0);
+  int nothing = ::open("/dev/null", O_RDWR);
+  for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(nothing, fd);
+  if (nothing > kSocket) ::close(nothing);
+  if (::chdir("/") != 0) _exit(1);
+}
+
+// Returns the session that the agent left behind without a goodbye; empty when there is none.
+std::string await_death() {
+  constexpr int kSocket = 3;
+  std::string session;
+  for (;;) {
+    std::array<char, 64> message{};
+    ssize_t size = ::recv(kSocket, message.data(), message.size(), 0);
+    if (size < 0 && errno == EINTR) continue;
+    if (size <= 0) return session;
+    std::string_view text(message.data(), static_cast<size_t>(size));
+    if (text == kGoodbye) return {};
+    session = text;
+  }
+}
+
+void tell_system_log(const std::string& text) {
+  ::openlog("godwit", LOG_PID, LOG_DAEMON);
+  ::syslog(LOG_WARNING, "%s", text.c_str());
+}
+
+void settle(const std::string& session, SessionRole role, const ResumeGuest& resume_guest) {
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    Result<SessionRecord> record = read_session(session, role);
+    if (!record) return;  // the agent had tidied up already
+    // The socket's end comes a little before the process's.
+    Result<AfterDeath> outcome = is_running(record->agent)
+                                     ? fail(Errc::kTimeout, "the agent is still there")
+                                     : settle_after_death(*record, resume_guest);
+    if (outcome) {
+      tell_system_log(fmt::format("the agent of session {} ({}) died; {}", session, to_string(role),
+                                  *outcome == AfterDeath::kGuestRuns ? "its guest runs again"
+                                  : *outcome == AfterDeath::kForgotten
+                                      ? "nothing of it is left"
+                                      : "the outcome is in doubt"));
+      return;
+    }
+    if (attempt + 1 == kAttempts) {
+      tell_system_log(
+          fmt::format("the agent of session {} died, and its guest could not be made "
+                      "to run: {}",
+                      session, to_string(outcome.error())));
+    }
+    std::this_thread::sleep_for(kAttemptPeriod);
+  }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Guardian>> Guardian::start(SessionRole role, ResumeGuest resume_guest) {
+  std::array<int, 2> sockets{-1, -1};
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets.data()) != 0) {
+    return fail_errno(errno, "make a socket for the guardian");
+  }
+  UniqueFd ours(sockets[0]);
+  UniqueFd theirs(sockets[1]);
+  pid_t pid = ::fork();
+  if (pid < 0) return fail_errno(errno, "fork the guardian");
+  if (pid == 0) {
+    detach(theirs.release());
+    std::string session = await_death();
+    if (!session.empty()) settle(session, role, resume_guest);
+    _exit(0);
+  }
+  return std::unique_ptr<Guardian>(new Guardian(std::move(ours), pid));
+}
+
+Guardian::Guardian(UniqueFd socket, pid_t pid) : socket_(std::move(socket)), pid_(pid) {}
+
+Guardian::~Guardian() {
+  ::send(socket_.get(), kGoodbye.data(), kGoodbye.size(), MSG_NOSIGNAL);
+  socket_.reset();
+  while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
+
+void Guardian::watch_over(const std::string& session) {
+  ::send(socket_.get(), session.data(), session.size(), MSG_NOSIGNAL);
+}
+
+}  // namespace godwit::cli

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/guest_access.h"
+
+#include "engine/base/time.h"
+#include "vmm-adapters/qemu/migration_settings.h"
+#include "vmm-adapters/qemu/qemu_destination_guest.h"
+#include "vmm-adapters/qemu/qemu_source_guest.h"
+#include "vmm-adapters/qemu/qmp_client.h"
+
+namespace godwit::cli {
+namespace {
+
+constexpr seconds kQmpPatience{5};
+
+QemuOptions make_qemu_options(const AgentOptions& options) {
+  QemuOptions result;
+  result.qmp_path = options.qmp;
+  if (options.pid != 0) result.pid = options.pid;
+  return result;
+}
+
+// The dead agent may have left QEMU saving its devices into a channel that nobody reads.
+Status end_migration(qemu::QmpClient& client, Deadline deadline) {
+  ASSIGN_OR_RETURN(qemu::MigrationStatus migration, qemu::query_migration(client, deadline));
+  for (std::string_view settled : {"none", "completed", "failed", "cancelled"}) {
+    if (migration.status == settled) return {};
+  }
+  RETURN_IF_ERROR(client.execute("migrate_cancel", {}, deadline));
+  RETURN_IF_ERROR(qemu::wait_settled(client, deadline));
+  return {};
+}
+
+// With this capability on, any other migration of this QEMU would leave its memory out.
+Status take_settings_back(qemu::QmpClient& client, Deadline deadline) {
+  qemu::Json off = {{"capability", "x-ignore-shared"}, {"state", false}};
+  RETURN_IF_ERROR(client.execute("migrate-set-capabilities",
+                                 {{"capabilities", qemu::Json::array({off})}}, deadline));
+  // Not an error when it is not there: QEMU has used it up, or never got it.
+  static_cast<void>(client.execute("closefd", {{"fdname", qemu::kChannelName}}, deadline));
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<SourceGuest>> open_source_guest(const AgentOptions& options) {
+  ASSIGN_OR_RETURN(std::unique_ptr<SourceGuest> guest,
+                   QemuSourceGuest::open(make_qemu_options(options)));
+  return guest;
+}
+
+Result<std::unique_ptr<DestinationGuest>> open_destination_guest(const AgentOptions& options) {
+  ASSIGN_OR_RETURN(std::unique_ptr<DestinationGuest> guest,
+                   QemuDestinationGuest::open(make_qemu_options(options)));
+  return guest;
+}
+
+Status resume_guest(const std::string& qmp) {
+  Deadline deadline = deadline_in(kQmpPatience);
+  ASSIGN_OR_RETURN(std::unique_ptr<qemu::QmpClient> client,
+                   qemu::QmpClient::connect(qmp, deadline));
+  RETURN_IF_ERROR(end_migration(*client, deadline));
+  ASSIGN_OR_RETURN(qemu::Json status, client->execute("query-status", {}, deadline));
+  // First the guest, then the tidying up.
+  if (qemu::string_or(status, "status", "") != "running") {
+    RETURN_IF_ERROR(client->execute("cont", {}, deadline));
+  }
+  return take_settings_back(*client, deadline);
+}
+
+}  // namespace godwit::cli

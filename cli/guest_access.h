@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Which VMM adapter reaches the guest that the user named. The only file that knows.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "cli/agent_options.h"
+#include "engine/base/result.h"
+#include "engine/guest.h"
+
+namespace godwit::cli {
+
+Result<std::unique_ptr<SourceGuest>> open_source_guest(const AgentOptions& options);
+Result<std::unique_ptr<DestinationGuest>> open_destination_guest(const AgentOptions& options);
+
+// For whoever settles after a dead agent: makes the guest behind this QMP socket run again.
+Status resume_guest(const std::string& qmp);
+
+}  // namespace godwit::cli

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "cli/command.h"
+#include "cli/console.h"
+#include "cli/host_probe.h"
+
+namespace godwit::cli {
+namespace {
+
+enum class Rendering : uint8_t { kText = 1, kJson = 2 };
+
+ExitCode probe(Rendering rendering) {
+  std::vector<Finding> findings = probe_host();
+  write_stdout(rendering == Rendering::kJson ? render_findings_json(findings)
+                                             : render_findings_text(findings));
+  bool missing = std::any_of(findings.begin(), findings.end(), [](const Finding& finding) {
+    return finding.verdict == Finding::Verdict::kMissing;
+  });
+  return missing ? ExitCode::kFailed : ExitCode::kCompleted;
+}
+
+}  // namespace
+
+void add_probe_command(CLI::App& app, ExitCode& exit_code) {
+  auto json = std::make_shared<bool>(false);  // shared by the parser and the callback
+  CLI::App* command =
+      app.add_subcommand("probe", "Tell what this host can do, and what is missing");
+  command->add_flag("--json", *json, "As JSON, see docs/json.md");
+  command->footer("Exit codes: 0 guests can leave and arrive here; 1 something is missing.");
+  command->callback(
+      [json, &exit_code] { exit_code = probe(*json ? Rendering::kJson : Rendering::kText); });
+}
+
+}  // namespace godwit::cli

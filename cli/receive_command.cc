@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
+#include <memory>
+#include <string>
+
+#include "cli/agent_options.h"
+#include "cli/agent_session.h"
+#include "cli/command.h"
+#include "cli/console.h"
+#include "cli/guest_access.h"
+#include "cli/interrupt_watcher.h"
+#include "cli/lane_address.h"
+#include "cli/lane_transport.h"
+#include "cli/report_output.h"
+#include "cli/version.h"
+#include "engine/migration/destination_migration.h"
+#include "transports/control/control_listener.h"
+
+namespace godwit::cli {
+namespace {
+
+struct ReceiveOptions {
+  AgentOptions agent;
+  std::string listen;
+  std::string lane_listen;
+};
+
+struct Outcome {
+  MigrationReport report;
+  std::string peer;
+};
+
+constexpr char kFooter[] =
+    "QEMU has to be waiting: started with the same machine and memory as the source's, and\n"
+    "`-incoming defer`. One guest is received, then the program ends.\n"
+    "\n"
+    "Examples:\n"
+    "  godwit receive --qmp /run/guest.qmp --listen 0.0.0.0:7471 --psk-file /etc/godwit.key\n"
+    "  godwit receive --qmp /run/guest.qmp --listen 127.0.0.1:7471\n"
+    "\n"
+    "Exit codes: 0 the guest runs here; 1 failed, it runs on the source; 2 usage; 3 the outcome "
+    "is\n"
+    "in doubt, needs `godwit recover`; 4 refused before anything was touched.";
+
+Result<std::unique_ptr<ControlConnection>> await_source(const ReceiveOptions& options,
+                                                        const ControlSecurity& security,
+                                                        InterruptWatcher& interrupts) {
+  auto tell_rejection = [](std::string_view reason) {
+    say(fmt::format("turned away: {}", reason));
+  };
+  ASSIGN_OR_RETURN(std::unique_ptr<ControlListener> listener,
+                   ControlListener::listen(options.listen, security, tell_rejection));
+  say(fmt::format("waiting for `godwit send` on {}, control connection: {}", listener->address(),
+                  describe_security(options.agent, security)));
+  interrupts.set_action([&] { listener->shut_down(); });
+  Result<std::unique_ptr<ControlConnection>> connection = listener->accept(Deadline::max());
+  interrupts.set_action({});
+  return connection;
+}
+
+Result<MigrationReport> migrate(const ReceiveOptions& options, DestinationGuest& guest,
+                                ControlConnection& control, InterruptWatcher& interrupts,
+                                Guardian& guardian) {
+  ASSIGN_OR_RETURN(std::unique_ptr<Transport> transport, make_lane_transport(options.agent));
+  DestinationOptions destination_options;
+  destination_options.software = kVersion;
+  LaneAddress lanes = choose_lane_address(options.lane_listen, control.local_address());
+  destination_options.lane_listen = lanes.listen;
+  destination_options.lane_advertise_host = lanes.advertise_host;
+
+  DisplayStyle style =
+      ::isatty(STDERR_FILENO) == 1 ? DisplayStyle::kRedrawnLine : DisplayStyle::kLines;
+  ProgressDisplay display(style, write_stderr);
+  DestinationMigration* running = nullptr;
+  AgentSession agent({.role = SessionRole::kDestination,
+                      .test_hold = options.agent.test_hold,
+                      .session_name = [&] { return running->session(); },
+                      .give_up = [&] { running->cancel(); },
+                      .parties = {control.peer_address(), options.agent.qmp}},
+                     guardian, display);
+  DestinationMigration migration({guest, *transport, control, agent, agent}, destination_options);
+  running = &migration;
+  interrupts.set_action([&] { migration.cancel(); });
+  MigrationReport report = migration.run();
+  interrupts.set_action({});
+  agent.conclude(report.status);
+  return report;
+}
+
+Result<Outcome> receive_guest(const ReceiveOptions& options, InterruptWatcher& interrupts,
+                              Guardian& guardian) {
+  ASSIGN_OR_RETURN(ControlSecurity security, choose_security(options.agent, options.listen));
+  ASSIGN_OR_RETURN(std::unique_ptr<DestinationGuest> guest, open_destination_guest(options.agent));
+  ASSIGN_OR_RETURN(std::unique_ptr<ControlConnection> control,
+                   await_source(options, security, interrupts));
+  say(fmt::format("{} is here", control->peer_address()));
+  ASSIGN_OR_RETURN(MigrationReport report,
+                   migrate(options, *guest, *control, interrupts, guardian));
+  report.security = describe_security(options.agent, security);
+  return Outcome{std::move(report), control->peer_address()};
+}
+
+ExitCode receive(const ReceiveOptions& options) {
+  block_interrupt_signals();
+  Result<ReportOutput> output = ReportOutput::open(options.agent.json);
+  if (!output) {
+    say(to_string(output.error()));
+    return ExitCode::kRefused;
+  }
+  // Before the first thread.
+  Result<std::unique_ptr<Guardian>> guardian =
+      Guardian::start(SessionRole::kDestination, resume_guest);
+  Result<std::unique_ptr<InterruptWatcher>> interrupts = InterruptWatcher::start();
+  if (!guardian || !interrupts) {
+    say(to_string(guardian ? interrupts.error() : guardian.error()));
+    return ExitCode::kFailed;
+  }
+  if (options.agent.insecure) {
+    say("--insecure: anybody who reaches this address can put a guest into this QEMU");
+  }
+
+  Result<Outcome> ended = receive_guest(options, **interrupts, **guardian);
+  Outcome outcome = ended.value_or(Outcome());
+  if (!ended) {
+    outcome.report.status = status_of(ended.error());
+    outcome.report.error = ended.error();
+  }
+  outcome.report.insecure = options.agent.insecure;
+  if (outcome.report.mode.empty()) outcome.report.mode = "direct";
+  return output->write({outcome.report, SessionRole::kDestination, outcome.peer});
+}
+
+}  // namespace
+
+void add_receive_command(CLI::App& app, ExitCode& exit_code) {
+  auto options = std::make_shared<ReceiveOptions>();  // shared by the parser and the callback
+  CLI::App* command = app.add_subcommand("receive", "Wait for a guest from another host");
+  command->add_option("--listen", options->listen, "Where `godwit send` will connect to")
+      ->required()
+      ->type_name("HOST:PORT");
+  add_agent_options(*command, options->agent);
+  command
+      ->add_option("--lane-listen", options->lane_listen,
+                   "Where the pages arrive (default: where the source came in, any port)")
+      ->type_name("HOST:PORT");
+  command->footer(kFooter);
+  command->callback([options, &exit_code] { exit_code = receive(*options); });
+}
+
+}  // namespace godwit::cli

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/report_json.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+namespace godwit::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json render_rounds(const std::vector<RoundReport>& rounds) {
+  Json list = Json::array();
+  for (const RoundReport& round : rounds) {
+    list.push_back({{"kind", to_string(round.kind)},
+                    {"dirty_pages", round.dirty_pages},
+                    {"bytes", round.bytes},
+                    {"ms", round.ms},
+                    {"pause_ms", round.pause_ms}});
+  }
+  return list;
+}
+
+Json render_verify(const std::optional<VerifyReport>& verify) {
+  if (!verify) return nullptr;
+  return {{"checked_bytes", verify->checked_bytes}, {"mismatches", verify->mismatches}};
+}
+
+Json render_error(const std::optional<Error>& error) {
+  if (!error) return nullptr;
+  std::string code = to_string(error->code);
+  std::replace(code.begin(), code.end(), ' ', '-');
+  return {{"code", code}, {"text", to_string(*error)}};
+}
+
+}  // namespace
+
+std::string render_report_json(const MigrationReport& report, SessionRole role) {
+  Json json = {
+      {"schema", kReportSchema},
+      {"session", report.session},
+      {"role", to_string(role)},
+      {"status", to_string(report.status)},
+      {"mode", report.mode},
+      {"transport", report.transport},
+      {"transport_note", report.transport_note},
+      {"security", report.security},
+      {"insecure", report.insecure},
+      {"downtime_ms", report.downtime_ms},
+      {"predicted_downtime_ms", report.predicted_downtime_ms},
+      {"total_ms", report.total_ms},
+      {"setup_ms", report.setup_ms},
+      {"ram_bytes", report.ram_bytes},
+      {"bytes_sent", report.bytes_sent},
+      {"pages_sent", report.pages_sent},
+      {"zero_pages", report.zero_pages},
+      {"torn_pages", report.torn_pages},
+      {"hole_bytes", report.hole_bytes},
+      {"device_state_bytes", report.device_state_bytes},
+      {"rounds", render_rounds(report.rounds)},
+      {"throughput_bytes_per_s", report.throughput_bytes_per_s},
+      {"cpu_seconds", report.cpu_seconds},
+      {"post_copy", nullptr},
+      {"verify", render_verify(report.verify)},
+      {"error", render_error(report.error)},
+  };
+  return json.dump(2, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace godwit::cli

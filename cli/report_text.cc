@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/report_text.h"
+
+#include <algorithm>
+
+#include "cli/units.h"
+#include "engine/base/check.h"
+#include "engine/base/units.h"
+
+namespace godwit::cli {
+namespace {
+
+std::string error_text(const MigrationReport& report) {
+  return report.error ? to_string(*report.error) : "no reason given";
+}
+
+std::string render_completed(const MigrationReport& report, SessionRole role,
+                             const std::string& peer) {
+  if (role == SessionRole::kDestination) {
+    return fmt::format("The guest arrived from {} and runs here, after {}.\n", peer,
+                       format_milliseconds(report.total_ms));
+  }
+  return fmt::format(
+      "The guest runs on {} now. Moved in {}; it stood still for {} ({} was predicted).\n", peer,
+      format_milliseconds(report.total_ms), format_milliseconds(report.downtime_ms),
+      format_milliseconds(report.predicted_downtime_ms));
+}
+
+std::string render_figures(const MigrationReport& report, SessionRole role) {
+  std::string text;
+  if (role == SessionRole::kSource) {
+    double times = report.ram_bytes == 0 ? 0
+                                         : static_cast<double>(report.bytes_sent) /
+                                               static_cast<double>(report.ram_bytes);
+    text += fmt::format("  memory     {}; sent {} ({:.2f} times) in {} rounds at {}\n",
+                        format_bytes(report.ram_bytes), format_bytes(report.bytes_sent), times,
+                        report.rounds.size(), format_rate(report.throughput_bytes_per_s));
+    text += fmt::format("             not sent: {} never used, {} zero\n",
+                        format_bytes(report.hole_bytes),
+                        format_bytes(report.zero_pages * kBasePageBytes));
+  }
+  text += fmt::format("  way        {} mode over {}{}{}; control connection: {}\n",
+                      report.mode.empty() ? "direct" : report.mode, report.transport,
+                      report.transport_note.empty() ? "" : ", ", report.transport_note,
+                      report.security);
+  if (report.verify) {
+    text += fmt::format("  verified   {}, {} differences\n",
+                        format_bytes(report.verify->checked_bytes), report.verify->mismatches);
+  }
+  text += fmt::format("  processor  {:.2f} s in this agent\n", report.cpu_seconds);
+  return text;
+}
+
+const char* where_guest_is(SessionRole role) {
+  return role == SessionRole::kSource ? "The guest runs on here." : "The guest runs on the source.";
+}
+
+std::string render_in_doubt(const MigrationReport& report, SessionRole role,
+                            const std::string& peer) {
+  std::string text = fmt::format("The outcome is not known here: {}\n", error_text(report));
+  text += role == SessionRole::kSource
+              ? fmt::format(
+                    "The guest stands still here, and belongs to {}. Look there: does it run? Only "
+                    "when it is certain that it never will may it be resumed here.\n",
+                    peer)
+              : fmt::format(
+                    "The guest stands still here, complete. Look at {}: only when it is certain "
+                    "that it does not run there, and never will, may it be started here.\n",
+                    peer);
+  text += fmt::format("Session {} is kept: it needs `godwit recover {}`.\n", report.session,
+                      report.session);
+  return text;
+}
+
+}  // namespace
+
+ExitCode exit_code_of(MigrationStatus status) {
+  switch (status) {
+    case MigrationStatus::kCompleted:
+      return ExitCode::kCompleted;
+    case MigrationStatus::kFailed:
+    case MigrationStatus::kCancelled:
+      return ExitCode::kFailed;
+    case MigrationStatus::kRefused:
+      return ExitCode::kRefused;
+    case MigrationStatus::kInDoubt:
+      return ExitCode::kInDoubt;
+  }
+  CHECK(false && "a MigrationStatus outside its enumerators");
+}
+
+MigrationStatus status_of(const Error& error) {
+  switch (error.code) {
+    case Errc::kRefused:
+      return MigrationStatus::kRefused;
+    case Errc::kCancelled:
+      return MigrationStatus::kCancelled;
+    case Errc::kInDoubt:
+      return MigrationStatus::kInDoubt;
+    case Errc::kPeerLost:
+    case Errc::kCorrupt:
+    case Errc::kTimeout:
+    case Errc::kSystem:
+    case Errc::kGuest:
+      return MigrationStatus::kFailed;
+  }
+  CHECK(false && "an Errc outside its enumerators");
+}
+
+std::string render_report_text(const MigrationReport& report, SessionRole role,
+                               const std::string& peer) {
+  switch (report.status) {
+    case MigrationStatus::kCompleted:
+      return render_completed(report, role, peer) + render_figures(report, role);
+    case MigrationStatus::kFailed:
+      return fmt::format("Failed: {}\n{}\n", error_text(report), where_guest_is(role));
+    case MigrationStatus::kCancelled:
+      return fmt::format("Cancelled. {}\n", where_guest_is(role));
+    case MigrationStatus::kRefused:
+      return fmt::format("Refused: {}\nNothing was touched. {}\n", error_text(report),
+                         where_guest_is(role));
+    case MigrationStatus::kInDoubt:
+      return render_in_doubt(report, role, peer);
+  }
+  CHECK(false && "a MigrationStatus outside its enumerators");
+}
+
+}  // namespace godwit::cli

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
+#include <memory>
+#include <string>
+
+#include "cli/agent_options.h"
+#include "cli/agent_session.h"
+#include "cli/command.h"
+#include "cli/console.h"
+#include "cli/guest_access.h"
+#include "cli/interrupt_watcher.h"
+#include "cli/lane_transport.h"
+#include "cli/report_output.h"
+#include "cli/units.h"
+#include "cli/version.h"
+#include "engine/migration/source_migration.h"
+#include "transports/control/control_connect.h"
+
+namespace godwit::cli {
+namespace {
+
+constexpr seconds kConnectPatience{10};
+
+struct SendOptions {
+  AgentOptions agent;
+  std::string to;
+  std::string tls_hostname;
+  std::string transport = "auto";
+  std::string mode = "auto";
+  std::string post_copy = "never";
+  std::string downtime_limit = "300ms";
+  std::string bandwidth_limit;
+  uint32_t lanes = 0;
+  bool verify = false;
+  bool test_no_quiesce = false;
+};
+
+constexpr char kFooter[] =
+    "Start `godwit receive` on the other host first. On any failure before the guest is handed "
+    "over\n"
+    "it runs on here; Ctrl-C is such a failure.\n"
+    "\n"
+    "Examples:\n"
+    "  godwit send --qmp /run/guest.qmp --to host-b:7471 --psk-file /etc/godwit.key\n"
+    "  godwit send --qmp /run/guest.qmp --to host-b:7471 --tls-dir /etc/pki/qemu \\\n"
+    "              --downtime-limit 30ms --bandwidth-limit 10Gbit --verify --json report.json\n"
+    "\n"
+    "Exit codes: 0 the guest runs there; 1 failed, it runs on here; 2 usage; 3 the outcome is in\n"
+    "doubt, needs `godwit recover`; 4 refused before anything was touched.";
+
+Result<SourceOptions> make_source_options(const SendOptions& options, const std::string& session) {
+  SourceOptions result;
+  result.session = session;
+  result.software = kVersion;
+  result.lanes = options.lanes;
+  ASSIGN_OR_RETURN(Clock::duration downtime, parse_duration(options.downtime_limit));
+  result.limits.downtime_s_max = to_seconds(downtime);
+  if (!options.bandwidth_limit.empty()) {
+    ASSIGN_OR_RETURN(result.bandwidth_limit_bytes_per_s, parse_rate(options.bandwidth_limit));
+  }
+  result.verification = options.verify ? Verification::kOn : Verification::kOff;
+  result.quiescing = options.test_no_quiesce ? Quiescing::kOff : Quiescing::kOn;
+  return result;
+}
+
+Result<MigrationReport> migrate(const SendOptions& options, InterruptWatcher& interrupts,
+                                Guardian& guardian) {
+  ASSIGN_OR_RETURN(ControlSecurity security, choose_security(options.agent, options.to));
+  security.tls_hostname = options.tls_hostname;
+  ASSIGN_OR_RETURN(std::string session, new_session_id());
+  ASSIGN_OR_RETURN(SourceOptions source_options, make_source_options(options, session));
+  ASSIGN_OR_RETURN(std::unique_ptr<Transport> transport, make_lane_transport(options.agent));
+  ASSIGN_OR_RETURN(std::unique_ptr<SourceGuest> guest, open_source_guest(options.agent));
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<ControlChannel> control,
+      connect_control(options.to, security, deadline_in(kConnectPatience), interrupts.fd()));
+
+  DisplayStyle style =
+      ::isatty(STDERR_FILENO) == 1 ? DisplayStyle::kRedrawnLine : DisplayStyle::kLines;
+  ProgressDisplay display(style, write_stderr);
+  AgentSession agent({.role = SessionRole::kSource,
+                      .test_hold = options.agent.test_hold,
+                      .session_name = {},
+                      .give_up = {},
+                      .parties = {options.to, options.agent.qmp}},
+                     guardian, display);
+  RETURN_IF_ERROR(agent.open(session));
+  say(fmt::format("session {}: to {}, control connection: {}", session, options.to,
+                  describe_security(options.agent, security)));
+
+  SourceMigration migration({*guest, *transport, *control, agent, agent}, source_options);
+  interrupts.set_action([&] { migration.cancel(); });
+  MigrationReport report = migration.run();
+  interrupts.set_action({});
+  agent.conclude(report.status);
+  report.security = describe_security(options.agent, security);
+  return report;
+}
+
+ExitCode send(const SendOptions& options) {
+  block_interrupt_signals();
+  Result<ReportOutput> output = ReportOutput::open(options.agent.json);
+  if (!output) {
+    say(to_string(output.error()));
+    return ExitCode::kRefused;
+  }
+  // Before the first thread.
+  Result<std::unique_ptr<Guardian>> guardian = Guardian::start(SessionRole::kSource, resume_guest);
+  Result<std::unique_ptr<InterruptWatcher>> interrupts = InterruptWatcher::start();
+  if (!guardian || !interrupts) {
+    say(to_string(guardian ? interrupts.error() : guardian.error()));
+    return ExitCode::kFailed;
+  }
+  if (options.agent.insecure) {
+    say("--insecure: neither encrypted nor authenticated; anybody on the way can read and change "
+        "it");
+  }
+
+  Result<MigrationReport> ended = migrate(options, **interrupts, **guardian);
+  MigrationReport report = ended.value_or(MigrationReport());
+  if (!ended) {
+    report.status = status_of(ended.error());
+    report.error = ended.error();
+  }
+  report.insecure = options.agent.insecure;
+  if (report.mode.empty()) report.mode = "direct";
+  return output->write({report, SessionRole::kSource, options.to});
+}
+
+void add_tuning_options(CLI::App& command, SendOptions& options) {
+  command
+      .add_option("--downtime-limit", options.downtime_limit,
+                  "How long the guest may stand still at the end, e.g. 30ms")
+      ->capture_default_str()
+      ->check(understood_by(parse_duration, "DURATION"));
+  command
+      .add_option("--bandwidth-limit", options.bandwidth_limit,
+                  "What the pages may take of the link, e.g. 10Gbit or 1.5GB/s")
+      ->check(understood_by(parse_rate, "RATE"));
+  command
+      .add_option("--lanes", options.lanes, "Connections that carry pages (default: by the CPUs)")
+      ->check(CLI::Range(1U, kLanesMax))
+      ->type_name("N");
+  command.add_flag("--verify", options.verify,
+                   "Hash all of guest memory on both sides before the hand-over, and compare");
+  command.add_option("--transport", options.transport, "What carries the pages")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "tcp"}));
+  command.add_option("--mode", options.mode, "How QEMU is taken hold of")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "direct"}));
+  command
+      .add_option("--post-copy", options.post_copy, "Start the guest before its memory is there")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"never"}));
+  command.add_flag("--test-no-quiesce", options.test_no_quiesce)->group("");
+}
+
+}  // namespace
+
+void add_send_command(CLI::App& app, ExitCode& exit_code) {
+  auto options = std::make_shared<SendOptions>();  // shared by the parser and the callback
+  CLI::App* command = app.add_subcommand("send", "Move a guest of this host to another one");
+  command->add_option("--to", options->to, "Where `godwit receive` listens")
+      ->required()
+      ->type_name("HOST:PORT");
+  add_agent_options(*command, options->agent);
+  command
+      ->add_option("--tls-hostname", options->tls_hostname,
+                   "The name in the other host's certificate, when it is not the one in --to")
+      ->type_name("NAME");
+  add_tuning_options(*command, *options);
+  command->footer(kFooter);
+  command->callback([options, &exit_code] { exit_code = send(*options); });
+}
+
+}  // namespace godwit::cli
