@@ -38,7 +38,7 @@ void DmaDevice::submit() {
 void DmaDevice::land_oldest() {
   const WorkloadStep request = in_flight_.front();
   in_flight_.pop_front();
-  write_step(request, page_at(memory_.device(), request.location));
+  take_step(request, page_at(memory_.device(), request.location));
 }
 
 }  // namespace godwit

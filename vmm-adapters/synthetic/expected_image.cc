@@ -38,7 +38,7 @@ Status replay(const SyntheticOptions& options, size_t actor, const ActorState& u
     if (step->kind == StepKind::kDiscard) {
       std::memset(page.data(), 0, page.size());
     } else {
-      write_step(*step, page);
+      take_step(*step, page);
     }
   }
   if (workload.state() != until)

@@ -49,6 +49,7 @@ struct SyntheticOptions {
   unsigned word_weight = 60;    // writes 8 bytes
   unsigned page_weight = 30;    // writes 4 KiB of random content
   unsigned zero_weight = 7;     // writes 4 KiB of zeroes
+  unsigned read_weight = 5;     // reads 8 bytes; in a hole that allocates a page of zeroes
   unsigned discard_weight = 3;  // gives a page back, as a balloon does: punches a hole
 
   // A device that writes by DMA: this many requests in flight; 0: none.

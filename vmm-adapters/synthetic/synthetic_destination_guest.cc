@@ -41,7 +41,6 @@ Status SyntheticDestinationGuest::load_state(std::span<const std::byte> state) {
 
 Status SyntheticDestinationGuest::start() {
   if (state_ != State::kLoaded) return fail(Errc::kGuest, "the machine has no state to start from");
-  if (before_start_) before_start_();
   state_ = State::kStarted;
   machine_->run();
   return {};

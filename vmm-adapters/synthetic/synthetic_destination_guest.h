@@ -3,9 +3,7 @@
 // The engine's view of a synthetic machine that waits for a guest.
 #pragma once
 
-#include <functional>
 #include <memory>
-#include <utility>
 
 #include "engine/guest.h"
 #include "vmm-adapters/synthetic/synthetic_machine.h"
@@ -27,9 +25,6 @@ class SyntheticDestinationGuest final : public DestinationGuest {
   SyntheticMachine& machine() { return *machine_; }
   bool abandoned() const { return state_ == State::kAbandoned; }
   bool started() const { return state_ == State::kStarted; }
-  // Called by start(), just before the first step here: the last moment at which both memories are
-  // equal.
-  void before_start(std::function<void()> action) { before_start_ = std::move(action); }
 
  private:
   enum class State : uint8_t {
@@ -45,7 +40,6 @@ class SyntheticDestinationGuest final : public DestinationGuest {
 
   std::unique_ptr<SyntheticMachine> machine_;
   State state_ = State::kWaiting;
-  std::function<void()> before_start_;
 };
 
 }  // namespace godwit

@@ -89,6 +89,7 @@ SyntheticMachine::SyntheticMachine(const SyntheticOptions& options,
 }
 
 void SyntheticMachine::run() {
+  if (before_run_) before_run_();
   running_ = true;
   for (auto& cpu : virtual_cpus_) cpu->thread().resume();
   if (device_) device_->thread().resume();

@@ -5,8 +5,10 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/base/result.h"
@@ -49,6 +51,9 @@ class SyntheticMachine {
   const GuestIdentity& identity() const { return identity_; }
 
   void run();
+  // Called just before the first step of each run(), e.g. to see that no other copy of the guest
+  // runs. Set it while the machine does not change its run state.
+  void before_run(std::function<void()> action) { before_run_ = std::move(action); }
   // Returns when no vCPU takes a step and all DMA has landed.
   void pause();
   // Thread: any. True from just before the first step to the end of pause().
@@ -74,6 +79,7 @@ class SyntheticMachine {
   std::unique_ptr<DmaDevice> device_;  // or none
   uint64_t saves_ = 0;
   unsigned failing_calls_ = 0;
+  std::function<void()> before_run_;
   std::atomic<bool> running_ = false;
 };
 

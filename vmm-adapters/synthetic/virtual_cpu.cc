@@ -20,7 +20,7 @@ void VirtualCpu::step() {
     CHECK(memory_.discard(step->location).has_value());
     return;
   }
-  write_step(*step, page_at(memory_.guest(), step->location));
+  take_step(*step, page_at(memory_.guest(), step->location));
 }
 
 }  // namespace godwit

@@ -52,7 +52,8 @@ Workload::Workload(const SyntheticOptions& options, size_t actor)
   // A device writes whole pages, wherever the driver's buffers happen to be.
   if (actor >= options.virtual_cpus) {
     options_.hot_pages = 0;
-    options_.word_weight = options_.zero_weight = options_.discard_weight = 0;
+    options_.word_weight = options_.zero_weight = options_.read_weight = options_.discard_weight =
+        0;
     options_.page_weight = 1;
   }
 }
@@ -67,7 +68,8 @@ std::optional<WorkloadStep> Workload::next() {
   const uint64_t page = 1 + actor_ + choice * actor_count(options_);
   const PageLocation location = directory_.locate(page);
   const StepKind kind = draw_kind(random);
-  const uint64_t unit_bytes = kind == StepKind::kWord ? sizeof(uint64_t) : kBasePageBytes;
+  const uint64_t unit_bytes =
+      kind == StepKind::kWord || kind == StepKind::kRead ? sizeof(uint64_t) : kBasePageBytes;
   const uint64_t units = options_.blocks[location.block].page_size_bytes / unit_bytes;
   const uint64_t offset_bytes = random.below(units) * unit_bytes;
   const uint64_t value = random.next();
@@ -78,17 +80,19 @@ std::optional<WorkloadStep> Workload::next() {
 
 StepKind Workload::draw_kind(SplitMix& random) const {
   const uint64_t total = uint64_t{options_.word_weight} + options_.page_weight +
-                         options_.zero_weight + options_.discard_weight;
+                         options_.zero_weight + options_.read_weight + options_.discard_weight;
   if (total == 0) return StepKind::kWord;
   uint64_t draw = random.below(total);
   if (draw < options_.word_weight) return StepKind::kWord;
   draw -= options_.word_weight;
   if (draw < options_.page_weight) return StepKind::kPage;
   draw -= options_.page_weight;
-  return draw < options_.zero_weight ? StepKind::kZero : StepKind::kDiscard;
+  if (draw < options_.zero_weight) return StepKind::kZero;
+  draw -= options_.zero_weight;
+  return draw < options_.read_weight ? StepKind::kRead : StepKind::kDiscard;
 }
 
-void write_step(const WorkloadStep& step, std::span<std::byte> page) {
+void take_step(const WorkloadStep& step, std::span<std::byte> page) {
   switch (step.kind) {
     case StepKind::kWord:
       std::memcpy(&page[step.offset_bytes], &step.value, sizeof step.value);
@@ -99,6 +103,11 @@ void write_step(const WorkloadStep& step, std::span<std::byte> page) {
     case StepKind::kZero:
       std::memset(&page[step.offset_bytes], 0, kBasePageBytes);
       return;
+    case StepKind::kRead: {
+      // Volatile: the load has to happen, though nobody wants its value.
+      static_cast<void>(*static_cast<const volatile std::byte*>(&page[step.offset_bytes]));
+      return;
+    }
     case StepKind::kDiscard:
       CHECK(false && "a discard is not a write");
   }

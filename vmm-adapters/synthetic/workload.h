@@ -41,12 +41,12 @@ class PageDirectory {
   uint64_t page_count_ = 0;
 };
 
-enum class StepKind : uint8_t { kWord = 1, kPage = 2, kZero = 3, kDiscard = 4 };
+enum class StepKind : uint8_t { kWord = 1, kPage = 2, kZero = 3, kRead = 4, kDiscard = 5 };
 
 struct WorkloadStep {
   StepKind kind;
   PageLocation location;
-  uint64_t offset_bytes;  // in the page: of the word, or of the 4 KiB
+  uint64_t offset_bytes;  // in the page: of the word or of the 4 KiB
   uint64_t value;         // the word, or the seed of the 4 KiB
 };
 
@@ -82,8 +82,8 @@ class Workload {
   ActorState state_;
 };
 
-// Writes what a step says to the page that it names. Requires: not a kDiscard.
-void write_step(const WorkloadStep& step, std::span<std::byte> page);
+// Does to the page what a step says. Requires: not a kDiscard.
+void take_step(const WorkloadStep& step, std::span<std::byte> page);
 
 // Fills with content that follows from `seed` and has no zero page in it.
 void fill_random(std::span<std::byte> bytes, uint64_t seed);
