@@ -24,6 +24,7 @@ struct ReceiveOptions {
   AgentOptions agent;
   std::string listen;
   std::string lane_listen;
+  bool verify = false;
 };
 
 struct Outcome {
@@ -65,6 +66,7 @@ Result<MigrationReport> migrate(const ReceiveOptions& options, DestinationGuest&
   ASSIGN_OR_RETURN(std::unique_ptr<Transport> transport, make_lane_transport(options.agent));
   DestinationOptions destination_options;
   destination_options.software = kVersion;
+  destination_options.verification = options.verify ? Verification::kOn : Verification::kOff;
   LaneAddress lanes = choose_lane_address(options.lane_listen, control.local_address());
   destination_options.lane_listen = lanes.listen;
   destination_options.lane_advertise_host = lanes.advertise_host;
@@ -144,6 +146,8 @@ void add_receive_command(CLI::App& app, ExitCode& exit_code) {
       ->add_option("--lane-listen", options->lane_listen,
                    "Where the pages arrive (default: where the source came in, any port)")
       ->type_name("HOST:PORT");
+  command->add_flag("--verify", options->verify,
+                    "Take the guest only from a source that was told --verify as well");
   command->footer(kFooter);
   command->callback([options, &exit_code] { exit_code = receive(*options); });
 }

@@ -75,6 +75,11 @@ Status DestinationMigration::negotiate() {
     return fail(Errc::kRefused, "{} lanes: 1 to {} are possible", offer.lane_count, kLanesMax);
   }
 
+  if (options_.verification == Verification::kOn && offer.verification != Verification::kOn) {
+    return fail(Errc::kRefused,
+                "the destination insists on --verify, and the source was not told to");
+  }
+
   const GuestMemory& memory = parts_.guest.memory();
   present_at_start_ = empty_page_set(memory);
   Accept accept;
