@@ -50,8 +50,9 @@ Result<std::unique_ptr<ControlConnection>> await_source(const ReceiveOptions& op
   auto tell_rejection = [](std::string_view reason) {
     say(fmt::format("turned away: {}", reason));
   };
-  ASSIGN_OR_RETURN(std::unique_ptr<ControlListener> listener,
-                   ControlListener::listen(options.listen, security, tell_rejection));
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<ControlListener> listener,
+      ControlListener::listen(options.listen, security, {.on_rejection = tell_rejection}));
   say(fmt::format("waiting for `godwit send` on {}, control connection: {}", listener->address(),
                   describe_security(options.agent, security)));
   interrupts.set_action([&] { listener->shut_down(); });

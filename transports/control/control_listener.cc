@@ -55,7 +55,7 @@ struct ControlListener::PendingPeer {
 
 Result<std::unique_ptr<ControlListener>> ControlListener::listen(const std::string& address,
                                                                  const ControlSecurity& security,
-                                                                 RejectionObserver observer) {
+                                                                 ControlListenerOptions options) {
   ASSIGN_OR_RETURN(HostPort host_port, control::parse_host_port(address));
   ASSIGN_OR_RETURN(HandshakeTerms terms, control::make_terms(security, TlsSide::kServer));
   ASSIGN_OR_RETURN(std::vector<SocketAddress> addresses,
@@ -66,7 +66,7 @@ Result<std::unique_ptr<ControlListener>> ControlListener::listen(const std::stri
 
   std::unique_ptr<ControlListener> listener(
       new ControlListener(std::move(socket), std::move(stop_event), std::move(terms)));
-  listener->observer_ = std::move(observer);
+  listener->options_ = std::move(options);
   listener->address_ = control::local_address(listener->socket_.get());
   return listener;
 }
@@ -152,13 +152,13 @@ void ControlListener::admit(UniqueFd socket, std::string peer) {
   if (!options) return;  // it is gone already
   if (pending_.size() == kPendingPeersMax) {
     PendingPeer& oldest = pending_.front();
-    if (observer_ && !oldest.rejected) {
-      observer_(fmt::format("{} had to make room for others", oldest.handshake.peer()));
+    if (options_.on_rejection && !oldest.rejected) {
+      options_.on_rejection(fmt::format("{} had to make room for others", oldest.handshake.peer()));
     }
     pending_.pop_front();
   }
-  pending_.push_back(
-      {Handshake(std::move(socket), terms_, std::move(peer)), deadline_in(kPendingPeerPatience)});
+  pending_.push_back({Handshake(std::move(socket), terms_, std::move(peer)),
+                      deadline_in(options_.pending_patience)});
 }
 
 void ControlListener::serve(PendingPeer& pending) {
@@ -182,7 +182,7 @@ void ControlListener::serve(PendingPeer& pending) {
 }
 
 void ControlListener::reject(PendingPeer& pending, std::string_view reason) {
-  if (observer_) observer_(reason);
+  if (options_.on_rejection) options_.on_rejection(reason);
   pending.rejected = true;
   pending.events = POLLIN;
   ::shutdown(pending.handshake.fd(), SHUT_WR);
@@ -193,9 +193,10 @@ void ControlListener::expire_peers() {
   for (PendingPeer& pending : pending_) {
     if (pending.deadline > now) continue;
     pending.finished = true;
-    if (observer_ && !pending.rejected) {
-      observer_(fmt::format("{} did not say who it is within {} seconds", pending.handshake.peer(),
-                            kPendingPeerPatience.count()));
+    if (options_.on_rejection && !pending.rejected) {
+      options_.on_rejection(fmt::format("{} did not say who it is within {:.0f} ms",
+                                        pending.handshake.peer(),
+                                        to_milliseconds(options_.pending_patience)));
     }
   }
   pending_.remove_if([](const PendingPeer& pending) { return pending.finished; });

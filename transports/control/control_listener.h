@@ -23,14 +23,17 @@ namespace godwit {
 inline constexpr size_t kPendingPeersMax = 32;
 inline constexpr seconds kPendingPeerPatience{5};
 
+struct ControlListenerOptions {
+  // Told, by the accepting thread, about every peer that was turned away, and why.
+  std::function<void(std::string_view reason)> on_rejection;
+  Clock::duration pending_patience = kPendingPeerPatience;
+};
+
 class ControlListener {
  public:
-  // Told, by the accepting thread, about every peer that was turned away, and why.
-  using RejectionObserver = std::function<void(std::string_view reason)>;
-
   static Result<std::unique_ptr<ControlListener>> listen(const std::string& address,
                                                          const ControlSecurity& security,
-                                                         RejectionObserver observer = {});
+                                                         ControlListenerOptions options = {});
   ~ControlListener();
   ControlListener(const ControlListener&) = delete;
   ControlListener& operator=(const ControlListener&) = delete;
@@ -60,7 +63,7 @@ class ControlListener {
   UniqueFd socket_;
   UniqueFd stop_event_;
   control::HandshakeTerms terms_;
-  RejectionObserver observer_;
+  ControlListenerOptions options_;
   std::string address_;
   std::list<PendingPeer> pending_;  // in the order of their arrival
   std::unique_ptr<ControlConnection> accepted_;

@@ -80,6 +80,7 @@ Result<IoStep> TlsStream::advance_handshake() {
 }
 
 void TlsStream::trust_peer() {
+  counted_ = false;
   trusted_ = true;
 }
 
