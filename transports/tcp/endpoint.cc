@@ -149,7 +149,9 @@ Result<size_t> TcpEndpoint::receive(std::span<std::byte> message, Deadline deadl
     return dead();
   }
   inbox_.pop(message);
-  if (alive() && inbox_.consumed_bytes() - inbox_bytes_acknowledged_ >= kInboxAckBytes) {
+  // The owner may not come back for a while: let the peer know what of its is done.
+  const bool inbox_ack_due = inbox_.consumed_bytes() - inbox_bytes_acknowledged_ >= kInboxAckBytes;
+  if (alive() && (frames_unacknowledged_ > 0 || inbox_ack_due)) {
     ack_wanted_ = true;
     turn(kWithoutWaiting);
   }

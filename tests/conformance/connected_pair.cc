@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/conformance/connected_pair.h"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <array>
+#include <random>
+
+#include "engine/base/check.h"
+#include "transports/loopback/loopback_transport.h"
+#include "transports/tcp/tcp_transport.h"
+
+namespace godwit::conformance {
+namespace {
+
+TransportKind tcp(std::string name, TcpOptions options, std::string address = "127.0.0.1:0") {
+  return {.name = std::move(name),
+          .listen_address = std::move(address),
+          .make =
+              [options] {
+                TransportPair pair;
+                pair.source = TcpTransport::open(options).value();
+                pair.destination = TcpTransport::open(options).value();
+                return pair;
+              },
+          .finds_torn_pages = options.checksums == PayloadChecksums::kOn};
+}
+
+TransportKind loopback(std::string name, FaultPlan faults) {
+  return {.name = std::move(name),
+          .listen_address = "host:0",
+          .make =
+              [faults] {
+                TransportPair pair;
+                auto network = std::make_shared<LoopbackNetwork>();
+                pair.source = std::make_unique<LoopbackTransport>(
+                    *network, LoopbackOptions{.faults = faults});
+                pair.destination = std::make_unique<LoopbackTransport>(
+                    *network, LoopbackOptions{.faults = faults});
+                pair.common = network;
+                return pair;
+              },
+          .finds_torn_pages = false};
+}
+
+}  // namespace
+
+std::vector<TransportKind> all_transport_kinds() {
+  FaultPlan disorder{.seed = 7,
+                     .delayed_per_mille = 300,
+                     .short_post_per_mille = 200,
+                     .slow_flush_per_mille = 500};
+  return {
+      tcp("Tcp", {}),
+      tcp("TcpIpv6", {}, "[::1]:0"),
+      tcp("TcpCopy", {.send_method = SendMethod::kCopy}),
+      tcp("TcpSplice", {.send_method = SendMethod::kSplice}),
+      tcp("TcpZeroCopy", {.send_method = SendMethod::kZeroCopy}),
+      tcp("TcpWithoutChecksums", {.checksums = PayloadChecksums::kOff}),
+      tcp("TcpCopyWithoutChecksums",
+          {.checksums = PayloadChecksums::kOff, .send_method = SendMethod::kCopy}),
+      tcp("TcpSmallBuffers", {.send_buffer_bytes = 16384, .receive_buffer_bytes = 16384}),
+      loopback("Loopback", {}),
+      loopback("LoopbackInDisorder", disorder),
+  };
+}
+
+SharedMemory::SharedMemory(size_t size_bytes) {
+  void* start =
+      ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  CHECK(start != MAP_FAILED);
+  bytes_ = {static_cast<std::byte*>(start), size_bytes};
+}
+
+SharedMemory::~SharedMemory() {
+  ::munmap(bytes_.data(), bytes_.size());
+}
+
+void SharedMemory::fill_randomly(uint64_t seed) {
+  std::mt19937_64 random(seed);
+  for (size_t at = 0; at + 8 <= bytes_.size(); at += 8) {
+    const uint64_t word = random();
+    std::memcpy(bytes_.data() + at, &word, sizeof(word));
+  }
+}
+
+LaneTicket make_ticket(uint32_t lane) {
+  LaneTicket ticket{{}, lane};
+  for (size_t i = 0; i < ticket.token.size(); ++i) {
+    ticket.token[i] = static_cast<std::byte>(i * 7 + lane);
+  }
+  return ticket;
+}
+
+EndpointPair connect_pair(const TransportKind& kind, TransportPair& transports) {
+  auto listener = transports.destination->listen(kind.listen_address);
+  CHECK(listener.has_value());
+  const Deadline deadline = deadline_in(kTestTime);
+  EndpointPair pair;
+  std::jthread connecting([&] {
+    auto endpoint = transports.source->connect((*listener)->address(), make_ticket(0), deadline);
+    if (endpoint) pair.source = std::move(*endpoint);
+  });
+  auto endpoint = (*listener)->accept(make_ticket(0), deadline);
+  connecting.join();
+  CHECK(endpoint.has_value() && pair.source != nullptr);
+  pair.destination = std::move(*endpoint);
+  return pair;
+}
+
+PassivePeer::PassivePeer(std::unique_ptr<Endpoint> endpoint) : endpoint_(std::move(endpoint)) {
+  thread_ = std::jthread([this] {
+    std::array<std::byte, 1024> message;
+    while (endpoint_->receive(message, deadline_in(kTestTime))) {
+    }
+  });
+}
+
+PassivePeer::~PassivePeer() {
+  endpoint_->shut_down();
+  thread_.join();
+}
+
+void transfer_all(Endpoint& endpoint, std::span<const TransferOp> ops, SourceMemory memory,
+                  const std::function<void(const Completion&)>& each) {
+  const Deadline deadline = deadline_in(kTestTime);
+  std::array<Completion, 64> completions;
+  size_t completed = 0;
+  size_t posted = 0;
+  while (completed < ops.size()) {
+    if (posted < ops.size()) {
+      Result<size_t> accepted = endpoint.post_writes(ops.subspan(posted), memory);
+      ASSERT_TRUE(accepted) << to_string(accepted.error());
+      posted += *accepted;
+    }
+    Result<size_t> count = endpoint.poll(completions, deadline);
+    ASSERT_TRUE(count) << to_string(count.error());
+    ASSERT_LT(Clock::now(), deadline);
+    for (size_t i = 0; i < *count; ++i) each(completions[i]);
+    completed += *count;
+  }
+}
+
+}  // namespace godwit::conformance
