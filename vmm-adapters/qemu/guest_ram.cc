@@ -2,6 +2,7 @@
 #include "vmm-adapters/qemu/guest_ram.h"
 
 #include <linux/magic.h>
+#include <sys/mman.h>
 #include <sys/vfs.h>
 
 #include <algorithm>
@@ -159,6 +160,10 @@ Status GuestRam::add_block(pid_t pid, const RamBlock& block, const std::vector<M
   RETURN_IF_ERROR(check_file_system(fd.get(), block.name));
   uint64_t offset = mapping->file_offset + (address - mapping->range.start);
   ASSIGN_OR_RETURN(SharedMapping alias, SharedMapping::map(fd.get(), {offset, block.used_bytes}));
+  // Guest memory is in no child process of ours (it would count as another writer) and no core
+  // dump.
+  madvise(alias.bytes().data(), alias.bytes().size(), MADV_DONTFORK);
+  madvise(alias.bytes().data(), alias.bytes().size(), MADV_DONTDUMP);
   memory_.push_back({block.name, block.page_size_bytes, -1, alias.bytes(), fd.get(), offset});
   addresses_.push_back(address);
   files_.push_back(mapping->file);

@@ -27,7 +27,7 @@ bool is_settled(std::string_view status) {
 
 Result<MigrationSettings> MigrationSettings::apply(QmpClient& client, Side side,
                                                    Deadline deadline) {
-  MigrationSettings settings(client);
+  MigrationSettings settings;
   ASSIGN_OR_RETURN(Json capabilities, client.execute("query-migrate-capabilities", {}, deadline));
   Json changes = Json::array();
   bool ignores_shared = false;
@@ -53,22 +53,22 @@ Result<MigrationSettings> MigrationSettings::apply(QmpClient& client, Side side,
     Result<Json> set =
         client.execute("migrate-set-parameters", {{"max-bandwidth", kBytesPerSecondMax}}, deadline);
     if (!set) {
-      static_cast<void>(settings.restore(deadline));
+      static_cast<void>(settings.restore(client, deadline));
       return tl::unexpected<Error>(set.error());
     }
   }
   return settings;
 }
 
-Status MigrationSettings::restore(Deadline deadline) {
+Status MigrationSettings::restore(QmpClient& client, Deadline deadline) {
   Json capabilities = std::exchange(capabilities_before_, Json::array());
   Json parameters = std::exchange(parameters_before_, Json::object());
   if (!capabilities.empty()) {
     RETURN_IF_ERROR(
-        client_->execute("migrate-set-capabilities", {{"capabilities", capabilities}}, deadline));
+        client.execute("migrate-set-capabilities", {{"capabilities", capabilities}}, deadline));
   }
   if (!parameters.empty()) {
-    RETURN_IF_ERROR(client_->execute("migrate-set-parameters", parameters, deadline));
+    RETURN_IF_ERROR(client.execute("migrate-set-parameters", parameters, deadline));
   }
   return {};
 }

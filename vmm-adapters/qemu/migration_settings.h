@@ -12,19 +12,17 @@ enum class Side : uint8_t { kSource = 1, kDestination = 2 };
 class MigrationSettings {
  public:
   // Sets what the side needs and remembers what was there.
-  // Ownership: `client` outlives this object.
   static Result<MigrationSettings> apply(QmpClient& client, Side side, Deadline deadline);
 
   // Puts everything back. Idempotent.
-  Status restore(Deadline deadline);
+  Status restore(QmpClient& client, Deadline deadline);
 
   // The guest has gone or QEMU ends: there is nothing to put back.
   void forget();
 
  private:
-  explicit MigrationSettings(QmpClient& client) : client_(&client) {}
+  MigrationSettings() = default;
 
-  QmpClient* client_;
   Json capabilities_before_ = Json::array();
   Json parameters_before_ = Json::object();
 };

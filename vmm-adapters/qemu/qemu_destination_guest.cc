@@ -47,6 +47,7 @@ class DirectDestinationGuest final : public QemuDestinationGuest {
  private:
   Deadline command_deadline() const { return deadline_in(options_.command_timeout); }
   Status write_state(std::span<const std::byte> state, Deadline deadline);
+  Status explain_failure(const Result<std::string>& status);
 
   QemuOptions options_;
   pid_t pid_ = -1;
@@ -83,8 +84,10 @@ Status DirectDestinationGuest::prepare() {
   // While QEMU waits, `stop` means: do not start the guest when it is loaded.
   RETURN_IF_ERROR(client_->execute("stop", {}, command_deadline()));
   ASSIGN_OR_RETURN(channel_, qemu::give_channel(*client_, command_deadline()));
-  RETURN_IF_ERROR(
-      client_->execute("migrate-incoming", {{"uri", qemu::kChannelUri}}, command_deadline()));
+  qemu::Json incoming = {{"uri", qemu::kChannelUri}};
+  ASSIGN_OR_RETURN(qemu::Version version, qemu::query_version(*client_, command_deadline()));
+  if (version >= qemu::Version{9, 1, 0}) incoming["exit-on-error"] = false;
+  RETURN_IF_ERROR(client_->execute("migrate-incoming", incoming, command_deadline()));
   return {};
 }
 
@@ -105,25 +108,30 @@ Status DirectDestinationGuest::write_state(std::span<const std::byte> state, Dea
   return {};
 }
 
+// QEMU exits when loading fails, except from 9.1 on where it was told to stay and say why.
+Status DirectDestinationGuest::explain_failure(const Result<std::string>& status) {
+  if (!status && status.error().code != Errc::kPeerLost) {
+    return tl::unexpected<Error>(status.error());
+  }
+  Result<qemu::MigrationStatus> migration = qemu::query_migration(*client_, command_deadline());
+  if (!migration || migration->error.empty()) {
+    return fail(Errc::kGuest,
+                "the destination QEMU could not load the devices and ended: its own "
+                "error output says why");
+  }
+  return fail(Errc::kGuest, "the destination QEMU could not load the devices: {}",
+              migration->error);
+}
+
 Status DirectDestinationGuest::load_state(std::span<const std::byte> state) {
   CHECK(phase_ == Phase::kPrepared);
   const Deadline deadline = deadline_in(options_.state_timeout);
   Status written = write_state(state, deadline);
   shutdown(channel_.get(), SHUT_WR);
   Result<std::string> status = qemu::wait_settled(*client_, deadline);
-  if (!status && status.error().code == Errc::kPeerLost) {
-    return fail(Errc::kGuest,
-                "the destination QEMU ended while it loaded the devices: its own error "
-                "output says why");
-  }
-  RETURN_IF_ERROR(status);
+  bool loaded = status && *status == "completed";
+  if (!loaded) return explain_failure(status);
   RETURN_IF_ERROR(written);
-  if (*status != "completed") {
-    ASSIGN_OR_RETURN(qemu::MigrationStatus migration,
-                     qemu::query_migration(*client_, command_deadline()));
-    return fail(Errc::kGuest, "the destination QEMU could not load the devices: {} {}", *status,
-                migration.error);
-  }
   RETURN_IF_ERROR(qemu::check_run_state(*client_, "paused", command_deadline()));
   phase_ = Phase::kLoaded;
   return {};

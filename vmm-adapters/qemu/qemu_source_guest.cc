@@ -58,6 +58,7 @@ class DirectSourceGuest final : public QemuSourceGuest {
   Status pump_state(const DeviceStateSink& sink);
   Status finish_saving();
   Status settle_migration();
+  Status reconnect_if_broken();
   Result<std::string> run_state();
 
   QemuOptions options_;
@@ -119,9 +120,9 @@ Status DirectSourceGuest::set_up_tracker() {
 
 DirectSourceGuest::~DirectSourceGuest() {
   if (tracker_ != nullptr) static_cast<void>(tracker_->stop());
-  if (settings_ && phase_ != Phase::kReleased) {
+  if (settings_ && phase_ != Phase::kReleased && reconnect_if_broken()) {
     if (phase_ == Phase::kSaved) static_cast<void>(settle_migration());
-    static_cast<void>(settings_->restore(command_deadline()));
+    static_cast<void>(settings_->restore(*client_, command_deadline()));
   }
 }
 
@@ -132,9 +133,9 @@ Result<std::string> DirectSourceGuest::run_state() {
 
 Status DirectSourceGuest::pause() {
   CHECK(phase_ == Phase::kRunning);
+  phase_ = Phase::kPaused;  // from here on: also when the answer does not come, it may have stopped
   // QEMU answers when the vCPUs stand and all block I/O has been drained and flushed.
   RETURN_IF_ERROR(client_->execute("stop", {}, command_deadline()));
-  phase_ = Phase::kPaused;
   ASSIGN_OR_RETURN(std::string state, run_state());
   if (state != "paused") {
     return fail(Errc::kGuest, "the guest is in state '{}' after it was told to stop", state);
@@ -145,6 +146,7 @@ Status DirectSourceGuest::pause() {
 Status DirectSourceGuest::resume() {
   CHECK(phase_ != Phase::kReleased);
   if (phase_ == Phase::kRunning) return {};
+  RETURN_IF_ERROR(reconnect_if_broken());
   if (phase_ == Phase::kSaved) {
     RETURN_IF_ERROR(settle_migration());
     ASSIGN_OR_RETURN(channel_, qemu::give_channel(*client_, command_deadline()));
@@ -156,6 +158,16 @@ Status DirectSourceGuest::resume() {
     return fail(Errc::kGuest, "the guest is in state '{}' after it was told to go on", state);
   }
   phase_ = Phase::kRunning;
+  return {};
+}
+
+// A command that was not answered in time leaves the connection useless, but not QEMU.
+Status DirectSourceGuest::reconnect_if_broken() {
+  if (client_->usable()) return {};
+  client_->disconnect();  // QEMU serves one connection at a time
+  ASSIGN_OR_RETURN(client_, QmpClient::connect(options_.qmp_path, command_deadline()));
+  // What was handed over on the old connection went with it.
+  ASSIGN_OR_RETURN(channel_, qemu::give_channel(*client_, command_deadline()));
   return {};
 }
 

@@ -44,6 +44,14 @@ class QmpClient {
   // forgets it and all older ones.
   Result<Json> wait_event(const std::function<bool(const Json&)>& wanted, Deadline deadline);
 
+  // False after a time-out or a lost connection: only a new client can say more, and QEMU takes it
+  // only when this one has disconnected.
+  bool usable() const { return !broken_; }
+  void disconnect() {
+    socket_.reset();
+    broken_ = true;
+  }
+
   // Forgets the events that came so far.
   void forget_events() { events_.clear(); }
 
