@@ -121,13 +121,23 @@ Status Lane::post_batch(SourceMemory memory) {
   if (!context_.limiter.unlimited()) {
     RETURN_IF_ERROR(wait_until(context_.limiter.reserve(batch_bytes_, Clock::now())));
   }
+  const Deadline deadline = deadline_in(context_.stall_max);
   std::span<const TransferOp> left = batch_;
   while (true) {
     ASSIGN_OR_RETURN(const size_t accepted, endpoint_->post_writes(left, memory));
     in_flight_ += accepted;
     left = left.subspan(accepted);
     if (left.empty()) break;
-    RETURN_IF_ERROR(take_completions(deadline_in(context_.stall_max)));
+    if (in_flight_ > 0) {
+      RETURN_IF_ERROR(take_completions(deadline_in(context_.stall_max)));
+      continue;
+    }
+    // Nothing of ours is in the queue, so there is no completion to wait for: ask again.
+    RETURN_IF_ERROR(context_.interruption.check());
+    if (Clock::now() >= deadline) {
+      return fail(Errc::kPeerLost, "a lane took no page for {:.0f} s",
+                  to_seconds(context_.stall_max));
+    }
   }
   counters_.bytes_sent += batch_bytes_;
   counters_.pages_sent += batch_bytes_ / kBasePageBytes;
@@ -177,9 +187,7 @@ Status Lane::wait_until(Clock::time_point moment) {
     const Deadline until = std::min(moment, deadline_in(milliseconds(50)));
     if (in_flight_ > 0) {
       ASSIGN_OR_RETURN(const size_t count, endpoint_->poll(completions_, until));
-      (void)count;
-      CHECK(count <= in_flight_);
-      in_flight_ -= count;
+      RETURN_IF_ERROR(account_for(count));
     } else {
       std::this_thread::sleep_until(until);
     }
@@ -193,6 +201,11 @@ Status Lane::take_completions(Deadline deadline) {
     return fail(Errc::kPeerLost, "the destination acknowledged nothing for {:.0f} s",
                 to_seconds(context_.stall_max));
   }
+  return account_for(count);
+}
+
+// Notes what became of the first `count` operations in completions_.
+Status Lane::account_for(size_t count) {
   CHECK(count <= in_flight_);
   in_flight_ -= count;
   for (const Completion& completion : std::span(completions_).first(count)) {

@@ -86,6 +86,7 @@ class Lane {
   Status send_zeroes();
   Status wait_until(Clock::time_point moment);
   Status take_completions(Deadline deadline);
+  Status account_for(size_t count);
 
   const LaneContext& context_;
   std::unique_ptr<Endpoint> endpoint_;
