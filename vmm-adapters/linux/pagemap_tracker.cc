@@ -41,6 +41,15 @@ Status PagemapTracker::start() {
     status = register_write_protection(userfaultfd_.get(), range_of(i));
     if (status) status = scan_.arm(range_of(i));
   }
+  if (status && options_.discards == Discards::kPossible) {
+    // After the arming: what is discarded before this is also sent after this, as it is then.
+    auto watch = DiscardWatch::open(memory_);
+    if (watch) {
+      discard_watch_ = std::move(*watch);
+    } else {
+      status = tl::unexpected<Error>(watch.error());
+    }
+  }
   if (!status) static_cast<void>(stop());
   return status;
 }
@@ -49,6 +58,7 @@ Status PagemapTracker::collect(GuestPageSet& dirty) {
   CHECK(userfaultfd_.valid());
   CHECK(dirty.size() == memory_.size());
   for (size_t i = 0; i < memory_.size(); i++) RETURN_IF_ERROR(collect_block(i, dirty[i]));
+  if (discard_watch_) return discard_watch_->collect(dirty);
   return {};
 }
 
@@ -84,6 +94,7 @@ Status PagemapTracker::collect_block(size_t block_index, PageBitmap& dirty) {
 }
 
 Status PagemapTracker::stop() {
+  discard_watch_.reset();
   if (!userfaultfd_.valid()) return {};
   // Closing the last descriptor unregisters as well, but only unregistering reports a failure, and
   // a process that is tracked may hold another reference. One that is gone has nothing to clean up.
@@ -99,11 +110,13 @@ Status PagemapTracker::stop() {
   return first_failure;
 }
 
-Result<std::unique_ptr<PagemapTracker>> track_own_process(const GuestMemory& memory) {
+Result<std::unique_ptr<PagemapTracker>> track_own_process(const GuestMemory& memory,
+                                                          Discards discards) {
   ASSIGN_OR_RETURN(UniqueFd pagemap, open_pagemap(0));
   PagemapTracker::Options options;
   options.open_userfaultfd = open_userfaultfd;
   options.pagemap = std::move(pagemap);
+  options.discards = discards;
   for (const GuestBlock& block : memory) {
     options.addresses.push_back(reinterpret_cast<uint64_t>(block.memory.data()));
   }

@@ -5,8 +5,8 @@
 //
 // What is seen: every write through that process's page tables: vCPUs, the VMM's own stores, system
 // calls that copy into it. Not seen: writes through another process's mapping, long-term pinned
-// DMA, and holes punched into the file; DMA in flight counts when it was submitted (see
-// DirtyTracker).
+// DMA, and holes punched into the file (but see Options::discards); DMA in flight counts when it
+// was submitted (see DirtyTracker).
 //
 // How it is harvested: with hardware paging a scan that also write-protects makes KVM drop its
 // whole second-level page table for the range, clean pages included. So the tracker looks first,
@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "engine/guest.h"
+#include "vmm-adapters/linux/discard_watch.h"
 #include "vmm-adapters/linux/pagemap_scan.h"
 
 namespace godwit {
@@ -35,6 +36,8 @@ class PagemapTracker final : public DirtyTracker {
     // Where each block of the guest's memory begins in the tracked process, in the order of
     // GuestMemory.
     std::vector<uint64_t> addresses;
+    // With kPossible, pages that were discarded and came back count as written (discard_watch.h).
+    Discards discards = Discards::kNever;
   };
 
   // Ownership: `memory` outlives the tracker.
@@ -52,11 +55,13 @@ class PagemapTracker final : public DirtyTracker {
   const GuestMemory& memory_;
   Options options_;
   PagemapScan scan_;
-  UniqueFd userfaultfd_;  // valid while tracking
+  UniqueFd userfaultfd_;                         // valid while tracking
+  std::unique_ptr<DiscardWatch> discard_watch_;  // while tracking, where discards are possible
 };
 
 // A tracker of memory of this very process, e.g. of a guest that runs in it.
 // Ownership: `memory` outlives the tracker.
-Result<std::unique_ptr<PagemapTracker>> track_own_process(const GuestMemory& memory);
+Result<std::unique_ptr<PagemapTracker>> track_own_process(const GuestMemory& memory,
+                                                          Discards discards = Discards::kNever);
 
 }  // namespace godwit

@@ -40,6 +40,8 @@ static_assert(sizeof(PagemapScanArgument) == 96);
 inline constexpr unsigned long kPagemapScan = _IOWR('f', 16, PagemapScanArgument);
 
 inline constexpr uint64_t kPageIsWritten = 1U << 1;
+inline constexpr uint64_t kPageIsPresent = 1U << 3;
+inline constexpr uint64_t kPageIsSwapped = 1U << 4;
 inline constexpr uint64_t kScanWriteProtectMatching = 1U << 0;    // PM_SCAN_WP_MATCHING
 inline constexpr uint64_t kScanCheckWriteProtectAsync = 1U << 1;  // PM_SCAN_CHECK_WPASYNC
 

@@ -5,8 +5,7 @@
 // it; the data lands later, and no page table of the VMM has a part in that. A scan in between
 // calls the page clean with its old content in it.
 //
-// What no write through the guest mapping is told, a pause is: it returns only when all data has
-// landed.
+// Pausing the device drains it: the pause is over only when all data has landed.
 #pragma once
 
 #include <deque>

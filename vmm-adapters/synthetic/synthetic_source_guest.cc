@@ -16,7 +16,8 @@ Result<std::unique_ptr<SyntheticSourceGuest>> SyntheticSourceGuest::open(
   ASSIGN_OR_RETURN(std::unique_ptr<SyntheticMachine> machine,
                    SyntheticMachine::open(options, MachineContent::kInitial));
   std::unique_ptr<SyntheticSourceGuest> guest(new SyntheticSourceGuest(std::move(machine)));
-  ASSIGN_OR_RETURN(guest->tracker_, track_own_process(guest->machine_->memory().guest()));
+  ASSIGN_OR_RETURN(guest->tracker_,
+                   track_own_process(guest->machine_->memory().guest(), guest->discards()));
   guest->machine_->run();
   return guest;
 }
