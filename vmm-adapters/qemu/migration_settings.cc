@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <string_view>
+#include <thread>
 #include <utility>
 
 namespace godwit::qemu {
@@ -17,10 +18,6 @@ bool wanted_on(std::string_view capability, Side side) {
   // The destination takes its disks (and their locks) when it starts, not when it has loaded: until
   // the commit the source may still resume.
   return capability == "late-block-activate" && side == Side::kDestination;
-}
-
-bool is_settled(std::string_view status) {
-  return status == "completed" || status == "failed" || status == "cancelled" || status == "none";
 }
 
 }  // namespace
@@ -95,6 +92,10 @@ Result<MigrationStatus> query_migration(QmpClient& client, Deadline deadline) {
   return MigrationStatus{string_or(answer, "status", "none"), string_or(answer, "error-desc", "")};
 }
 
+bool is_settled(std::string_view status) {
+  return status == "completed" || status == "failed" || status == "cancelled" || status == "none";
+}
+
 Result<std::string> wait_settled(QmpClient& client, Deadline deadline) {
   auto settled = [](const Json& event) {
     return string_or(event, "event", "") == "MIGRATION" &&
@@ -102,6 +103,27 @@ Result<std::string> wait_settled(QmpClient& client, Deadline deadline) {
   };
   ASSIGN_OR_RETURN(Json event, client.wait_event(settled, deadline));
   return string_or(field(event, "data"), "status", "");
+}
+
+Result<std::string> wait_run_state_after_migration(QmpClient& client, Deadline deadline) {
+  while (true) {
+    ASSIGN_OR_RETURN(Json answer, client.execute("query-status", {}, deadline));
+    std::string state = string_or(answer, "status", "unknown");
+    if (state != "finish-migrate") return state;
+    if (Clock::now() > deadline) return fail(Errc::kTimeout, "QEMU does not finish its migration");
+    std::this_thread::yield();
+  }
+}
+
+Status settle_migration(QmpClient& client, Deadline deadline) {
+  client.forget_events();
+  ASSIGN_OR_RETURN(MigrationStatus migration, query_migration(client, deadline));
+  if (!is_settled(migration.status)) {
+    RETURN_IF_ERROR(client.execute("migrate_cancel", {}, deadline));
+    RETURN_IF_ERROR(wait_settled(client, deadline));
+  }
+  RETURN_IF_ERROR(wait_run_state_after_migration(client, deadline));
+  return {};
 }
 
 }  // namespace godwit::qemu

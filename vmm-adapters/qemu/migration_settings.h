@@ -3,6 +3,9 @@
 // QEMU's migration capabilities and parameters as we need them, and put back as they were.
 #pragma once
 
+#include <string>
+#include <string_view>
+
 #include "vmm-adapters/qemu/qmp_client.h"
 
 namespace godwit::qemu {
@@ -34,6 +37,9 @@ Result<UniqueFd> give_channel(QmpClient& client, Deadline deadline);
 inline constexpr const char* kChannelName = "godwit";
 inline constexpr const char* kChannelUri = "fd:godwit";
 
+// Whether a migration with this status is over, or never was.
+bool is_settled(std::string_view status);
+
 // Waits for the migration's status to be one of the settled ones, and returns it.
 Result<std::string> wait_settled(QmpClient& client, Deadline deadline);
 
@@ -43,5 +49,13 @@ struct MigrationStatus {
   std::string error;
 };
 Result<MigrationStatus> query_migration(QmpClient& client, Deadline deadline);
+
+// QEMU announces the end of a migration a moment before its run state leaves "finish-migrate", in
+// which it refuses to go on; there is no event for that. Returns the run state after it.
+Result<std::string> wait_run_state_after_migration(QmpClient& client, Deadline deadline);
+
+// Makes QEMU's migration be over, one way or the other: cancels it where it is not. The guest may
+// be told to go on then.
+Status settle_migration(QmpClient& client, Deadline deadline);
 
 }  // namespace godwit::qemu

@@ -2,7 +2,7 @@
 #include "vmm-adapters/qemu/qemu_source_guest.h"
 
 #include <poll.h>
-#include <unistd.h>
+#include <sys/socket.h>
 
 #include <array>
 #include <cerrno>
@@ -174,15 +174,7 @@ Status DirectSourceGuest::reconnect_if_broken() {
 // Makes QEMU's migration be over, one way or the other.
 Status DirectSourceGuest::settle_migration() {
   channel_.reset();
-  client_->forget_events();
-  ASSIGN_OR_RETURN(qemu::MigrationStatus migration,
-                   qemu::query_migration(*client_, command_deadline()));
-  for (std::string_view settled : {"none", "completed", "failed", "cancelled"}) {
-    if (migration.status == settled) return {};
-  }
-  RETURN_IF_ERROR(client_->execute("migrate_cancel", {}, command_deadline()));
-  RETURN_IF_ERROR(qemu::wait_settled(*client_, deadline_in(options_.state_timeout)));
-  return {};
+  return qemu::settle_migration(*client_, deadline_in(options_.state_timeout));
 }
 
 Status DirectSourceGuest::save_state(const DeviceStateSink& sink) {
@@ -201,12 +193,14 @@ Status DirectSourceGuest::pump_state(const DeviceStateSink& sink) {
   std::vector<std::byte> buffer(kPumpBytes);
   const Deadline deadline = deadline_in(options_.state_timeout);
   while (true) {
-    ssize_t count = read(channel_.get(), buffer.data(), buffer.size());
-    if (count < 0 && errno == EINTR) continue;
+    pollfd poll_fd{channel_.get(), POLLIN, 0};
+    if (poll(&poll_fd, 1, milliseconds_until(deadline)) == 0) {
+      return fail(Errc::kTimeout, "QEMU did not finish saving its devices");
+    }
+    ssize_t count = recv(channel_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    if (count < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (count < 0) return fail_errno(errno, "read QEMU's device state");
     if (count == 0) break;
-    if (Clock::now() > deadline)
-      return fail(Errc::kTimeout, "QEMU did not finish saving its devices");
     std::span<const std::byte> piece(buffer.data(), static_cast<size_t>(count));
     RETURN_IF_ERROR(guard.feed(piece));
     RETURN_IF_ERROR(sink(piece));
@@ -228,7 +222,8 @@ Status DirectSourceGuest::finish_saving() {
                      qemu::query_migration(*client_, command_deadline()));
     return fail(Errc::kGuest, "QEMU could not save its devices: {} {}", status, migration.error);
   }
-  ASSIGN_OR_RETURN(std::string state, run_state());
+  ASSIGN_OR_RETURN(std::string state,
+                   qemu::wait_run_state_after_migration(*client_, command_deadline()));
   if (state != "postmigrate") {
     return fail(Errc::kGuest, "QEMU is in state '{}' after saving its devices", state);
   }

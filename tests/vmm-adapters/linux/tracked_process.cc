@@ -35,6 +35,7 @@ TrackedProcess::TrackedProcess(const TestMemory& memory)
   make_pipe(answers_, child_answers_);
   pid_ = fork();
   if (pid_ == 0) run_child(memory);
+  EXPECT_GT(pid_, 0);
   child_commands_.reset();
   child_answers_.reset();
 }
@@ -62,8 +63,10 @@ void TrackedProcess::run_child(const TestMemory& memory) const {
 }
 
 TrackedProcess::~TrackedProcess() {
-  kill(pid_, SIGKILL);
-  waitpid(pid_, nullptr, 0);
+  if (pid_ > 0) {  // with -1, kill() would reach every process of the machine
+    kill(pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+  }
   munmap(shared_address_, sizeof(Shared));
 }
 

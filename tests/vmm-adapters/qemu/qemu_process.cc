@@ -71,6 +71,7 @@ QemuProcess::QemuProcess(const std::string& version, const std::vector<std::stri
   add(arguments);
   pid_ = fork();
   if (pid_ == 0) run_program(command);
+  EXPECT_GT(pid_, 0);
 
   const Deadline deadline = deadline_in(kStartTimeout);
   while (client_ == nullptr) {
@@ -96,6 +97,11 @@ void QemuProcess::kill_now() {
   kill(pid_, SIGKILL);
   waitpid(pid_, nullptr, 0);
   pid_ = -1;
+}
+
+void QemuProcess::signal(int number) {
+  // kill() with -1 would reach every process of the machine.
+  if (alive()) kill(pid_, number);
 }
 
 QemuOptions QemuProcess::options() const {

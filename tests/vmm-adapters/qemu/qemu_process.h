@@ -44,6 +44,8 @@ class QemuProcess {
   pid_t pid() const { return pid_; }
   bool alive();
   void kill_now();
+  // Sends a signal to QEMU, if it is alive.
+  void signal(int number);
   QemuOptions options() const;
 
   // Runs a command on the test's own connection and expects it to succeed.

@@ -7,8 +7,10 @@
 
 #include <csignal>
 #include <cstring>
+#include <fstream>
 
 #include "engine/base/units.h"
+#include "tests/vmm-adapters/linux/tracked_process.h"
 #include "tests/vmm-adapters/qemu/boot_guest.h"
 
 namespace godwit::test {
@@ -36,6 +38,16 @@ uint32_t guest_word(QemuProcess& qemu, uint64_t address) {
 
 void write_word(const GuestBlock& block, uint64_t offset, uint32_t value) {
   std::memcpy(&block.memory[offset], &value, sizeof(value));
+}
+
+// Mappings that a userfaultfd write-protects: the kernel marks them "uw" in smaps.
+uint64_t write_protected_mappings(pid_t pid) {
+  std::ifstream file(fmt::format("/proc/{}/smaps", pid));
+  uint64_t count = 0;
+  for (std::string line; std::getline(file, line);) {
+    count += line.starts_with("VmFlags:") && (line + " ").find(" uw ") != std::string::npos;
+  }
+  return count;
 }
 
 TEST_P(QemuSourceGuestTest, TellsBackendsOfOneSizeApart) {
@@ -183,6 +195,50 @@ TEST_P(QemuSourceGuestTest, RunsOnAfterSavingWasBrokenOff) {
   }
 }
 
+TEST_P(QemuSourceGuestTest, RunsOnAfterSavingStalled) {
+  GuestArguments arguments(BootGuest{}, Backing::kFile);
+  QemuProcess qemu(GetParam(), arguments.make());
+  QemuOptions options = qemu.options();
+  options.state_timeout = seconds(2);
+  Result<std::unique_ptr<QemuSourceGuest>> guest = QemuSourceGuest::open(options);
+  ASSERT_TRUE(guest) << to_string(guest.error());
+  const GuestBlock& low = (*guest)->memory()[0];
+  ASSERT_TRUE(wait_for_heartbeat(low));
+
+  ASSERT_TRUE((*guest)->pause());
+  bool stalled = false;
+  Status saved = (*guest)->save_state([&](std::span<const std::byte>) -> Status {
+    if (!stalled) qemu.signal(SIGSTOP);
+    stalled = true;
+    return {};
+  });
+  qemu.signal(SIGCONT);
+  uint32_t stopped_at = heartbeat(low);
+  Status resumed = (*guest)->resume();
+
+  ASSERT_FALSE(saved);
+  EXPECT_EQ(saved.error().code, Errc::kTimeout);
+  ASSERT_TRUE(resumed) << to_string(resumed.error());
+  EXPECT_TRUE(wait_for_heartbeat(low, stopped_at));
+}
+
+TEST_P(QemuSourceGuestTest, LeavesNoWriteProtectionWhenTheAgentIsKilled) {
+  GuestArguments arguments(BootGuest{.dirty_end = 17U << 20}, Backing::kFile);
+  QemuProcess qemu(GetParam(), arguments.make());
+  ForkedAgent agent([&] {
+    static std::unique_ptr<QemuSourceGuest> guest = open_guest(qemu);
+    if (guest == nullptr || !guest->dirty_tracker().start()) _exit(1);
+  });
+  agent.wait_until_done();
+  ASSERT_EQ(write_protected_mappings(qemu.pid()), 1U);
+
+  agent.kill_now();
+
+  EXPECT_EQ(write_protected_mappings(qemu.pid()), 0U);
+  EXPECT_EQ(qemu.run_state(), "running");
+  EXPECT_NE(open_guest(qemu), nullptr);
+}
+
 TEST_P(QemuSourceGuestTest, LeavesQemuAsItWas) {
   GuestArguments arguments(BootGuest{}, Backing::kFile);
   QemuProcess qemu(GetParam(), arguments.make());
@@ -207,15 +263,15 @@ TEST_P(QemuSourceGuestTest, RunsOnWhenItsPauseWasNotAnsweredInTime) {
   GuestArguments arguments(BootGuest{}, Backing::kFile);
   QemuProcess qemu(GetParam(), arguments.make());
   QemuOptions options = qemu.options();
-  options.command_timeout = milliseconds(500);
+  options.command_timeout = seconds(2);
   Result<std::unique_ptr<QemuSourceGuest>> guest = QemuSourceGuest::open(options);
   ASSERT_TRUE(guest) << to_string(guest.error());
   const GuestBlock& low = (*guest)->memory()[0];
   ASSERT_TRUE(wait_for_heartbeat(low));
 
-  ASSERT_EQ(kill(qemu.pid(), SIGSTOP), 0);
+  qemu.signal(SIGSTOP);
   Status paused = (*guest)->pause();
-  ASSERT_EQ(kill(qemu.pid(), SIGCONT), 0);
+  qemu.signal(SIGCONT);
   Status resumed = (*guest)->resume();
 
   ASSERT_FALSE(paused);
