@@ -44,7 +44,7 @@ Result<HostPort> parse_host_port(std::string_view address) {
   size_t colon = address.rfind(':');
   std::string_view host = address.substr(0, colon == std::string_view::npos ? 0 : colon);
   std::string_view port = colon == std::string_view::npos ? "" : address.substr(colon + 1);
-  bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
+  bool bracketed = host.size() >= 2 && host.front() == '[' && host.back() == ']';
   if (bracketed) host = host.substr(1, host.size() - 2);
   bool ambiguous = !bracketed && host.find(':') != std::string_view::npos;
   if (host.empty() || ambiguous || !is_port(port)) {

@@ -64,6 +64,7 @@ Error explain_alert(int alert, const TlsContext& context, const std::string& pee
   }
   switch (alert) {
     case TLS1_AD_UNKNOWN_CA:
+    case TLS1_AD_DECRYPT_ERROR:  // a CA of the same name, with another key
       return fail(Errc::kRefused,
                   "{} does not know the CA that signed our certificate in {}: both hosts need the "
                   "same ca-cert.pem",
@@ -106,8 +107,9 @@ Error explain_handshake_failure(SSL* ssl, const TlsContext& context, const std::
                peer, context.security().psk_file, describe(error))
         .value();
   }
-  if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED) {
-    return explain_verification(SSL_get_verify_result(ssl), context, peer, expected_hostname);
+  // The verdict and not the error: of a wrong signature OpenSSL first reports the arithmetic.
+  if (const long verdict = SSL_get_verify_result(ssl); verdict != X509_V_OK) {
+    return explain_verification(verdict, context, peer, expected_hostname);
   }
   if (reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE) {
     return fail(Errc::kRefused, "{} presented no certificate", peer).value();
