@@ -57,7 +57,7 @@ Result<double> parse(std::string_view text, std::string_view suffix,
 Result<Clock::duration> parse_duration(std::string_view text) {
   ASSIGN_OR_RETURN(double s, parse(text, "", kTimeUnits, "30ms or 1.5s"));
   if (s > kSecondsMax) return fail(Errc::kRefused, "'{}' is longer than a day", text);
-  return duration_cast<Clock::duration>(std::chrono::duration<double>(s));
+  return std::chrono::round<Clock::duration>(std::chrono::duration<double>(s));
 }
 
 Result<uint64_t> parse_rate(std::string_view text) {

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The guardian beside real agents that really die. The "guest" is a file that the guardian writes.
+#include "cli/guardian.h"
+
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <string>
+
+#include "engine/base/check.h"
+#include "engine/base/unique_fd.h"
+#include "engine/session/session_directory.h"
+
+namespace godwit::cli {
+namespace {
+
+constexpr char kSession[] = "00c0ffee00c0ffee";
+
+class GuardianTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = "/tmp/godwit-guardian-XXXXXX";
+    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+    folder_ = pattern;
+    ::setenv("GODWIT_RUNTIME_DIR", (folder_ + "/run").c_str(), 1);
+  }
+  void TearDown() override {
+    ::unsetenv("GODWIT_RUNTIME_DIR");
+    std::filesystem::remove_all(folder_);
+  }
+
+  struct Death {
+    bool guest_resumed;
+    bool session_left;
+  };
+
+  // Runs an agent that opens its session, does `then` and is killed. Returns what is there once its
+  // guardian is gone, too.
+  Death kill_agent(SessionRole role, const std::function<void(SessionDirectory&)>& then) {
+    int pids[2] = {-1, -1};
+    CHECK(::pipe(pids) == 0);
+    pid_t agent = ::fork();
+    if (agent == 0) run_agent(role, then, pids[1]);
+    pid_t guardian = -1;
+    CHECK(::read(pids[0], &guardian, sizeof guardian) == sizeof guardian);
+    ::close(pids[0]);
+    ::close(pids[1]);
+    UniqueFd handle(static_cast<int>(::syscall(SYS_pidfd_open, guardian, 0)));
+    CHECK(handle.valid());
+    ::kill(agent, SIGKILL);
+    ::waitpid(agent, nullptr, 0);
+
+    pollfd entry{handle.get(), POLLIN, 0};
+    EXPECT_EQ(::poll(&entry, 1, 20'000), 1) << "the guardian stayed";
+    return {std::filesystem::exists(folder_ + "/resumed"),
+            std::filesystem::exists(folder_ + "/run/" + kSession + "/" + to_string(role))};
+  }
+
+  std::string folder_;
+
+ private:
+  [[noreturn]] void run_agent(SessionRole role, const std::function<void(SessionDirectory&)>& then,
+                              int pid_pipe) {
+    auto guardian = Guardian::start(role, [](const std::string& guest) -> Status {
+      std::ofstream(guest) << "running";
+      return {};
+    });
+    auto directory = SessionDirectory::create(kSession, role, {"peer", folder_ + "/resumed"});
+    if (!guardian || !directory) _exit(1);
+    (*guardian)->watch_over(kSession);
+    then(**directory);
+    pid_t pid = (*guardian)->pid();
+    if (::write(pid_pipe, &pid, sizeof pid) != sizeof pid) _exit(1);
+    for (;;) ::pause();
+  }
+};
+
+TEST_F(GuardianTest, ResumesTheGuestOfAKilledSource) {
+  Death death = kill_agent(SessionRole::kSource, [](SessionDirectory& directory) {
+    CHECK(directory.set_state("saving-state"));
+  });
+
+  EXPECT_TRUE(death.guest_resumed);
+  EXPECT_FALSE(death.session_left);
+}
+
+TEST_F(GuardianTest, TouchesNothingOnceTheSourceHasCommitted) {
+  Death death = kill_agent(SessionRole::kSource,
+                           [](SessionDirectory& directory) { CHECK(directory.record_commit()); });
+
+  EXPECT_FALSE(death.guest_resumed);
+  EXPECT_TRUE(death.session_left);
+}
+
+TEST_F(GuardianTest, ForgetsADestinationThatWasNotReady) {
+  Death death = kill_agent(SessionRole::kDestination, [](SessionDirectory& directory) {
+    CHECK(directory.set_state("loading-state"));
+  });
+
+  EXPECT_FALSE(death.guest_resumed);
+  EXPECT_FALSE(death.session_left);
+}
+
+TEST_F(GuardianTest, KeepsADestinationThatWasReady) {
+  Death death = kill_agent(SessionRole::kDestination, [](SessionDirectory& directory) {
+    CHECK(directory.set_state("ready"));
+  });
+
+  EXPECT_FALSE(death.guest_resumed);
+  EXPECT_TRUE(death.session_left);
+}
+
+TEST_F(GuardianTest, LeavesWithAnAgentThatEndsCleanly) {
+  auto guardian =
+      Guardian::start(SessionRole::kSource, [](const std::string&) { return Status(); });
+  ASSERT_TRUE(guardian);
+  pid_t pid = (*guardian)->pid();
+  auto directory = SessionDirectory::create(kSession, SessionRole::kSource, {});
+  ASSERT_TRUE(directory);
+  (*guardian)->watch_over(kSession);
+
+  guardian->reset();
+
+  EXPECT_EQ(::kill(pid, 0), -1);
+  EXPECT_TRUE(read_session(kSession, SessionRole::kSource));
+}
+
+TEST_F(GuardianTest, HurtsNobodyWhenItIsKilledItself) {
+  auto guardian =
+      Guardian::start(SessionRole::kSource, [](const std::string&) { return Status(); });
+  ASSERT_TRUE(guardian);
+  ::kill((*guardian)->pid(), SIGKILL);
+
+  (*guardian)->watch_over(kSession);
+  guardian->reset();
+
+  SUCCEED();
+}
+
+TEST_F(GuardianTest, HasNoneOfTheAgentsDescriptors) {
+  int pipe[2] = {-1, -1};
+  ASSERT_EQ(::pipe(pipe), 0);
+  auto guardian =
+      Guardian::start(SessionRole::kSource, [](const std::string&) { return Status(); });
+  ASSERT_TRUE(guardian);
+
+  // The pipe's end is seen only when nobody else holds the writing side.
+  ::close(pipe[1]);
+  pollfd entry{pipe[0], POLLIN, 0};
+  EXPECT_EQ(::poll(&entry, 1, 20'000), 1);
+  EXPECT_NE(entry.revents & POLLHUP, 0);
+  ::close(pipe[0]);
+}
+
+}  // namespace
+}  // namespace godwit::cli

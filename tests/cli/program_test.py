@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program as a user meets it: help, usage errors, refusals, keys, completion, the manual page."""
+
+import json
+import os
+import pathlib
+import stat
+import subprocess
+import sys
+import tempfile
+import unittest
+
+GODWIT = os.environ["GODWIT"]
+
+
+def godwit(*arguments, **environment):
+    return subprocess.run([GODWIT, *arguments], capture_output=True, text=True, timeout=60,
+                          stdin=subprocess.DEVNULL, env={**os.environ, **environment})
+
+
+class Program(unittest.TestCase):
+    def setUp(self):
+        self._folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self._folder.cleanup)
+        self.folder = pathlib.Path(self._folder.name)
+
+    def test_help_names_every_command_and_shows_examples(self):
+        result = godwit("--help")
+        self.assertEqual(result.returncode, 0)
+        for word in ("send", "receive", "cancel", "status", "probe", "keygen", "completion", "--psk-file"):
+            self.assertIn(word, result.stdout)
+        for command in ("send", "receive", "cancel", "keygen"):
+            self.assertIn("Example", godwit(command, "--help").stdout)
+
+    def test_hidden_options_are_not_in_the_help(self):
+        self.assertNotIn("--test-", godwit("send", "--help").stdout + godwit("--help-all").stdout)
+
+    def test_wrong_usage_exits_with_2(self):
+        for arguments in ([], ["fly"], ["send"], ["send", "--qmp", "x", "--to", "x", "--bandwidth-limit", "10"],
+                          ["send", "--qmp", "x", "--to", "x", "--downtime-limit", "soon"],
+                          ["send", "--qmp", "x", "--to", "x", "--lanes", "0"],
+                          ["send", "--qmp", "x", "--to", "x", "--psk-file", "k", "--insecure"]):
+            result = godwit(*arguments)
+            self.assertEqual(result.returncode, 2, (arguments, result.stderr))
+            self.assertTrue(result.stderr)
+
+    def test_other_hosts_are_refused_without_security(self):
+        for arguments in (["send", "--to", "192.0.2.1:7471"], ["receive", "--listen", "0.0.0.0:7471"]):
+            report = self.folder / "report.json"
+            result = godwit(*arguments, "--qmp", "/nonexistent", "--json", str(report))
+            self.assertEqual(result.returncode, 4, result.stderr)
+            self.assertIn("--insecure", result.stderr)
+            self.assertEqual(json.loads(report.read_text())["status"], "refused")
+
+    def test_json_on_stdout_is_nothing_but_json(self):
+        result = godwit("send", "--to", "192.0.2.1:7471", "--qmp", "/nonexistent", "--json", "-")
+        self.assertEqual(json.loads(result.stdout)["error"]["code"], "refused")
+
+    def test_report_that_cannot_be_written_is_found_before_anything_is_done(self):
+        result = godwit("send", "--to", "127.0.0.1:1", "--qmp", "/nonexistent", "--json", "/nonexistent/report")
+        self.assertEqual(result.returncode, 4)
+        self.assertIn("/nonexistent/report", result.stderr)
+
+    def test_keygen_makes_a_private_key_and_never_overwrites(self):
+        key = self.folder / "key"
+        self.assertEqual(godwit("keygen", str(key)).returncode, 0)
+        self.assertRegex(key.read_text(), r"\A[0-9a-f]{64}\n\Z")
+        self.assertEqual(stat.S_IMODE(key.stat().st_mode), 0o600)
+        self.assertNotEqual(godwit("keygen", str(key)).returncode, 0)
+
+    def test_status_of_an_idle_host_is_an_empty_list(self):
+        result = godwit("status", "--json", GODWIT_RUNTIME_DIR=str(self.folder / "run"))
+        self.assertEqual((result.returncode, json.loads(result.stdout)), (0, []))
+
+    def test_unknown_session_is_said_to_be_unknown(self):
+        for arguments in (["cancel", "00c0ffee00c0ffee"], ["cancel", "../../etc"], ["status", "00c0ffee00c0ffee"]):
+            result = godwit(*arguments, GODWIT_RUNTIME_DIR=str(self.folder / "run"))
+            self.assertEqual(result.returncode, 1)
+            self.assertIn("no session", result.stderr)
+
+    def test_probe_says_what_is_missing(self):
+        result = godwit("probe", "--json")
+        probe = json.loads(result.stdout)
+        self.assertEqual(result.returncode, 0 if probe["ready"] else 1)
+        names = {finding["name"] for finding in probe["findings"]}
+        self.assertLessEqual({"dirty-tracking", "attaching", "io-uring", "numa", "kvm"}, names)
+
+    def test_completion_completes_options(self):
+        script = self.folder / "completion"
+        script.write_text(godwit("completion", "bash").stdout)
+        words = subprocess.run(
+            ["bash", "-c", f'source {script}; COMP_WORDS=(godwit send --down); COMP_CWORD=2; _godwit; '
+             'echo "${COMPREPLY[@]}"'], capture_output=True, text=True, check=True).stdout.split()
+        self.assertEqual(words, ["--downtime-limit"])
+
+    def test_completion_completes_commands(self):
+        script = self.folder / "completion"
+        script.write_text(godwit("completion", "bash").stdout)
+        words = subprocess.run(
+            ["bash", "-c", f'source {script}; COMP_WORDS=(godwit re); COMP_CWORD=1; _godwit; '
+             'echo "${COMPREPLY[@]}"'], capture_output=True, text=True, check=True).stdout.split()
+        self.assertEqual(words, ["receive"])
+
+    def test_closed_output_does_not_kill_it(self):
+        reader, writer = os.pipe()
+        os.close(reader)
+        result = subprocess.run([GODWIT, "status"], stdout=writer, stderr=writer, timeout=60,
+                                env={**os.environ, "GODWIT_RUNTIME_DIR": str(self.folder / "run")})
+        os.close(writer)
+        self.assertEqual(result.returncode, 0)
+
+    def test_version_names_the_program(self):
+        self.assertEqual(godwit("--version").stdout.split()[0], "godwit")
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1], verbosity=2)
