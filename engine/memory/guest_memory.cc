@@ -7,6 +7,7 @@
 #include "engine/memory/guest_memory.h"
 
 #include <linux/magic.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -19,6 +20,15 @@
 
 namespace godwit {
 namespace {
+
+// Whether the whole file has storage, in one call: 0.1 ms where SEEK_HOLE takes 6 ms/GiB. A file
+// that ends inside a huge page has more storage than its size says, and so proves nothing.
+bool is_without_holes(const GuestBlock& block, const struct stat& file) {
+  constexpr off_t kHugePageBytes = 2 << 20;
+  const auto block_end = static_cast<off_t>(block.fd_offset_bytes + block.size_bytes());
+  return block_end <= file.st_size && file.st_size % kHugePageBytes == 0 &&
+         file.st_blocks * 512 >= file.st_size;
+}
 
 Status find_present_in_file(const GuestBlock& block, PageBitmap& present) {
   const auto begin = static_cast<off_t>(block.fd_offset_bytes);
@@ -101,8 +111,13 @@ Status find_present_pages(const GuestBlock& block, PageBitmap& present) {
   }
 
   struct statfs filesystem = {};
-  if (::fstatfs(block.fd, &filesystem) != 0)
-    return fail_errno(errno, "fstatfs of RAM block '{}'", block.name);
+  struct stat file = {};
+  if (::fstatfs(block.fd, &filesystem) != 0 || ::fstat(block.fd, &file) != 0)
+    return fail_errno(errno, "look at the file of RAM block '{}'", block.name);
+  if (is_without_holes(block, file)) {
+    present.set_all();
+    return {};
+  }
   present.clear_all();
   if (filesystem.f_type == HUGETLBFS_MAGIC) return find_present_huge_pages(block, present);
   return find_present_in_file(block, present);

@@ -65,12 +65,7 @@ Status find_present_huge_pages(const GuestBlock& block, PageBitmap& present) {
   struct stat file = {};
   if (::fstat(block.fd, &file) != 0)
     return fail_errno(errno, "fstat of RAM block '{}'", block.name);
-  // The two usual answers need no looking: preallocated, or never touched.
-  if (file.st_blocks == 0) return {};
-  if (file.st_blocks * 512 >= file.st_size) {
-    present.set_all();
-    return {};
-  }
+  if (file.st_blocks == 0) return {};  // never touched
 
   const ProbeMapping mapping(block);
   UniqueFd userfaultfd;
