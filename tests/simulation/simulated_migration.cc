@@ -216,7 +216,7 @@ void Simulation::judge_agreement() {
 bool is_tracked(const GuestMemory& memory) {
   Result<UniqueFd> pagemap = open_pagemap(0);
   CHECK(pagemap.has_value());
-  PagemapScan scan(std::move(*pagemap));
+  PagemapScan scan(pagemap->get());
   // SAFETY: only as numbers for the kernel.
   const auto start = reinterpret_cast<uint64_t>(memory[0].memory.data());
   return scan.find_written({start, start + memory[0].size_bytes()}).has_value();

@@ -43,13 +43,12 @@ struct ProbePage {
 
 }  // namespace
 
-PagemapScan::PagemapScan(UniqueFd pagemap)
-    : pagemap_(std::move(pagemap)), regions_(kRegionsPerCall) {}
+PagemapScan::PagemapScan(int pagemap) : pagemap_(pagemap), regions_(kRegionsPerCall) {}
 
 Result<size_t> PagemapScan::scan(uapi::PagemapScanArgument& argument) {
   argument.size = sizeof(argument);
   while (true) {
-    int count = ioctl(pagemap_.get(), uapi::kPagemapScan, &argument);
+    int count = ioctl(pagemap_, uapi::kPagemapScan, &argument);
     if (count >= 0) return static_cast<size_t>(count);
     if (errno == EINTR) continue;
     if (errno == EPERM) {
@@ -128,7 +127,7 @@ Status probe_pagemap_scan() {
   ASSIGN_OR_RETURN(UniqueFd userfaultfd, open_userfaultfd());
   RETURN_IF_ERROR(enable_write_tracking(userfaultfd.get()));
   ASSIGN_OR_RETURN(UniqueFd pagemap, open_pagemap(0));
-  PagemapScan scan(std::move(pagemap));
+  PagemapScan scan(pagemap.get());
   RETURN_IF_ERROR(register_write_protection(userfaultfd.get(), page.range()));
   RETURN_IF_ERROR(scan.arm(page.range()));
   ASSIGN_OR_RETURN(std::optional<uint64_t> before, scan.find_written(page.range()));

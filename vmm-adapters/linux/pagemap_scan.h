@@ -23,8 +23,9 @@ struct AddressRange {
 // Thread: one at a time.
 class PagemapScan {
  public:
-  // Takes /proc/PID/pagemap of the process whose addresses the ranges are.
-  explicit PagemapScan(UniqueFd pagemap);
+  // `pagemap` is /proc/PID/pagemap of the process whose addresses the ranges are; several scans may
+  // use it at once. Ownership: it stays the caller's, and open as long as the scan is used.
+  explicit PagemapScan(int pagemap);
 
   // Write-protects every page of the range, also those that are not populated.
   Status arm(AddressRange range);
@@ -48,7 +49,7 @@ class PagemapScan {
   Result<size_t> harvest_some(AddressRange& range);
   Result<size_t> scan(uapi::PagemapScanArgument& argument);
 
-  UniqueFd pagemap_;
+  int pagemap_;
   std::vector<uapi::PageRegion> regions_;
 };
 

@@ -2,6 +2,8 @@
 #include "vmm-adapters/linux/pagemap_tracker.h"
 
 #include <algorithm>
+#include <atomic>
+#include <thread>
 
 #include "engine/base/check.h"
 #include "engine/base/units.h"
@@ -17,11 +19,52 @@ constexpr uint64_t kWindowBytesMax = kGiB;
 // A window where at least one page in this many was dirty is dense: the next one may be larger.
 constexpr uint64_t kDenseOnePageIn = 8;
 
+// Less than this is scanned faster (0.7 ms/GiB when clean) than a thread is started.
+constexpr uint64_t kSectionBytesMin = kGiB;
+constexpr uint64_t kThreadsMax = 8;
+
+// Sections end where words of the bitmaps do, so that no two threads write one word.
+constexpr uint64_t kPagesPerWord = 64;
+
 }  // namespace
 
 PagemapTracker::PagemapTracker(const GuestMemory& memory, Options options)
-    : memory_(memory), options_(std::move(options)), scan_(std::move(options_.pagemap)) {
+    : memory_(memory), options_(std::move(options)) {
   CHECK(options_.addresses.size() == memory_.size());
+  cut_into_sections();
+}
+
+void PagemapTracker::cut_into_sections() {
+  for (size_t index = 0; index < memory_.size(); index++) {
+    const uint64_t step =
+        std::max(kSectionBytesMin, kPagesPerWord * memory_[index].page_size_bytes);
+    const AddressRange block = range_of(index);
+    for (uint64_t at = block.start; at < block.end; at += step) {
+      sections_.push_back({index, {at, std::min(at + step, block.end)}});
+    }
+  }
+  const uint64_t threads = std::min<uint64_t>(
+      {sections_.size(), std::max(1U, std::thread::hardware_concurrency()), kThreadsMax});
+  for (uint64_t i = 0; i < threads; i++) scans_.emplace_back(options_.pagemap.get());
+}
+
+// The calling thread works along.
+Status PagemapTracker::for_each_section(
+    const std::function<Status(PagemapScan&, const Section&)>& work) {
+  std::atomic<size_t> next{0};
+  std::vector<Status> results(scans_.size());
+  auto run = [&](size_t thread) {
+    for (size_t i = next++; i < sections_.size() && results[thread]; i = next++) {
+      results[thread] = work(scans_[thread], sections_[i]);
+    }
+  };
+  {
+    std::vector<std::jthread> helpers;
+    for (size_t thread = 1; thread < scans_.size(); thread++) helpers.emplace_back(run, thread);
+    run(0);
+  }
+  for (const Status& result : results) RETURN_IF_ERROR(result);
+  return {};
 }
 
 PagemapTracker::~PagemapTracker() {
@@ -39,7 +82,10 @@ Status PagemapTracker::start() {
   Status status = enable_write_tracking(userfaultfd_.get());
   for (size_t i = 0; status && i < memory_.size(); i++) {
     status = register_write_protection(userfaultfd_.get(), range_of(i));
-    if (status) status = scan_.arm(range_of(i));
+  }
+  if (status) {
+    status = for_each_section(
+        [](PagemapScan& scan, const Section& section) { return scan.arm(section.range); });
   }
   if (status && options_.discards == Discards::kPossible) {
     // After the arming: what is discarded before this is also sent after this, as it is then.
@@ -57,31 +103,35 @@ Status PagemapTracker::start() {
 Status PagemapTracker::collect(GuestPageSet& dirty) {
   CHECK(userfaultfd_.valid());
   CHECK(dirty.size() == memory_.size());
-  for (size_t i = 0; i < memory_.size(); i++) RETURN_IF_ERROR(collect_block(i, dirty[i]));
+  RETURN_IF_ERROR(for_each_section([&](PagemapScan& scan, const Section& section) {
+    return collect_section(scan, section, dirty[section.block_index]);
+  }));
   if (discard_watch_) return discard_watch_->collect(dirty);
   return {};
 }
 
-Status PagemapTracker::collect_block(size_t block_index, PageBitmap& dirty) {
-  const uint64_t page_bytes = memory_[block_index].page_size_bytes;
-  const AddressRange block = range_of(block_index);
+Status PagemapTracker::collect_section(PagemapScan& scan, const Section& section,
+                                       PageBitmap& dirty) const {
+  const uint64_t page_bytes = memory_[section.block_index].page_size_bytes;
+  const uint64_t block_start = range_of(section.block_index).start;
+  const AddressRange range = section.range;
   const uint64_t window_bytes_min = std::max(kWindowBytesMin, page_bytes);
   uint64_t window_bytes = window_bytes_min;
 
-  for (uint64_t at = block.start; at < block.end;) {
-    ASSIGN_OR_RETURN(std::optional<uint64_t> found, scan_.find_written({at, block.end}));
+  for (uint64_t at = range.start; at < range.end;) {
+    ASSIGN_OR_RETURN(std::optional<uint64_t> found, scan.find_written({at, range.end}));
     if (!found) return {};
     // Windows begin at huge page boundaries, so that protecting one never splits a huge page.
     uint64_t window_start = std::max(at, *found / window_bytes_min * window_bytes_min);
-    bool adjacent = window_start == at && at != block.start;
+    bool adjacent = window_start == at && at != range.start;
     if (!adjacent) window_bytes = window_bytes_min;
     uint64_t boundary = window_start / window_bytes_min * window_bytes_min;
-    AddressRange window{window_start, std::min(boundary + window_bytes, block.end)};
+    AddressRange window{window_start, std::min(boundary + window_bytes, range.end)};
 
     uint64_t dirty_bytes = 0;
-    RETURN_IF_ERROR(scan_.harvest(window, [&](AddressRange run) {
-      uint64_t first = (run.start - block.start) / page_bytes;
-      uint64_t end = (run.end - block.start + page_bytes - 1) / page_bytes;
+    RETURN_IF_ERROR(scan.harvest(window, [&](AddressRange run) {
+      uint64_t first = (run.start - block_start) / page_bytes;
+      uint64_t end = (run.end - block_start + page_bytes - 1) / page_bytes;
       dirty.set_run({first, end - first});
       dirty_bytes += run.end - run.start;
     }));

@@ -12,6 +12,9 @@
 // whole second-level page table for the range, clean pages included. So the tracker looks first,
 // which disturbs nothing, and harvests only windows around what it finds: 2 MiB, growing up to 1
 // GiB where dirt is dense, because there nearly all of the window has to be protected again anyway.
+//
+// The guest stands still for some scans, so large memory is scanned by several threads: each has
+// sections of its own, which share no word of a bitmap.
 #pragma once
 
 #include <cstdint>
@@ -49,12 +52,21 @@ class PagemapTracker final : public DirtyTracker {
   Status stop() override;
 
  private:
+  // What one thread scans at a time.
+  struct Section {
+    size_t block_index;
+    AddressRange range;
+  };
+
   AddressRange range_of(size_t block_index) const;
-  Status collect_block(size_t block_index, PageBitmap& dirty);
+  void cut_into_sections();
+  Status for_each_section(const std::function<Status(PagemapScan&, const Section&)>& work);
+  Status collect_section(PagemapScan& scan, const Section& section, PageBitmap& dirty) const;
 
   const GuestMemory& memory_;
   Options options_;
-  PagemapScan scan_;
+  std::vector<Section> sections_;
+  std::vector<PagemapScan> scans_;               // one per thread
   UniqueFd userfaultfd_;                         // valid while tracking
   std::unique_ptr<DiscardWatch> discard_watch_;  // while tracking, where discards are possible
 };

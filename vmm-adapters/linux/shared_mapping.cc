@@ -22,6 +22,9 @@ Result<SharedMapping> SharedMapping::map(int fd, Place place) {
   if (address == MAP_FAILED) {
     return fail_errno(errno, "map {} MiB of guest memory", place.size_bytes / kMiB);
   }
+  // Says nothing about order, but that our looking at a page tells nothing about the guest's use of
+  // it. Else unmapping moves every page to the kernel's list of active ones: 0.1 s/GiB of CPU time.
+  madvise(address, place.size_bytes, MADV_RANDOM);
   // SAFETY: the mapping is [address, address + size_bytes) until munmap in the destructor.
   return SharedMapping({static_cast<std::byte*>(address), place.size_bytes});
 }

@@ -84,7 +84,7 @@ TEST_F(ForeignUserfaultfdTest, LetsTheProcessGoOnAsIfNothingHadBeen) {
 
 TEST_F(ForeignUserfaultfdTest, LeavesNoWriteProtectionWhenTheTrackerIsKilled) {
   Result<UniqueFd> pagemap = open_pagemap(process_.pid());
-  PagemapScan scan(std::move(*pagemap));
+  PagemapScan scan(pagemap->get());
   ForkedAgent agent([&] {
     static std::unique_ptr<PagemapTracker> tracker = make_tracker();
     if (!tracker->start()) _exit(1);
