@@ -47,8 +47,8 @@ class DirtyTracker {
   DirtyTracker() = default;
 };
 
-// Whether guest memory can turn into a hole behind the tracker's back: a balloon, free-page reporting
-// or virtio-mem punch holes, which are not writes.
+// Whether guest memory can turn into a hole behind the tracker's back: a balloon, free-page
+// reporting or virtio-mem punch holes, which are not writes.
 enum class Discards : uint8_t { kNever = 1, kPossible = 2 };
 
 // Takes device state piece by piece as the VMM produces it. An error stops the VMM's saving.
@@ -75,12 +75,12 @@ class SourceGuest {
   // Undoes pause() and save_state(). Idempotent. Before the commit it is right at any moment.
   virtual Status resume() = 0;
 
-  // Writes the device state of the paused guest. The VMM may still write guest memory meanwhile; not
-  // after it returns.
+  // Writes the device state of the paused guest. The VMM may still write guest memory meanwhile;
+  // not after it returns.
   virtual Status save_state(const DeviceStateSink& sink) = 0;
 
-  // The guest lives elsewhere now: it must never run here again. The VMM stays, paused, for its owner
-  // to end, unless the adapter was told to end it.
+  // The guest lives elsewhere now: it must never run here again. The VMM stays, paused, for its
+  // owner to end, unless the adapter was told to end it.
   virtual Status release() = 0;
 
  protected:
@@ -100,7 +100,8 @@ class DestinationGuest {
   // run here. RAM blocks are compared by the engine.
   virtual Status check_compatible(const GuestIdentity& source) const = 0;
 
-  // Makes the VMM ready to take the guest: what can be done early is done here.
+  // Makes the VMM ready to take the guest. Called once the switchover has begun: before, a failure
+  // leaves the VMM waiting for another attempt.
   virtual Status prepare() = 0;
 
   // Loads the device state. All guest memory is in place: loading reads and writes it. Returns when
@@ -110,7 +111,8 @@ class DestinationGuest {
   // Runs the guest. Called once, after the commit.
   virtual Status start() = 0;
 
-  // The migration failed before the commit: make the VMM reusable, or tell it to quit.
+  // The migration failed after prepare() and before the commit: make the VMM reusable, or tell it
+  // to quit.
   virtual Status abandon() = 0;
 
  protected:

@@ -16,7 +16,9 @@ using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 using std::chrono::seconds;
 
-inline Deadline deadline_in(Clock::duration duration) { return Clock::now() + duration; }
+inline Deadline deadline_in(Clock::duration duration) {
+  return Clock::now() + duration;
+}
 
 // Milliseconds left until `deadline`, rounded up, never negative: what poll(2) takes.
 inline int milliseconds_until(Deadline deadline) {
@@ -31,6 +33,10 @@ inline double to_milliseconds(Clock::duration duration) {
 
 inline double to_seconds(Clock::duration duration) {
   return std::chrono::duration<double>(duration).count();
+}
+
+inline Clock::duration from_seconds(double value) {
+  return duration_cast<Clock::duration>(std::chrono::duration<double>(value));
 }
 
 }  // namespace godwit

@@ -92,9 +92,6 @@ Status DestinationMigration::negotiate() {
     if (offer.verification == Verification::kOn)
       chunks_to_verify_ += verify_chunk_count(memory[block]);
   }
-  guest_prepared_ = true;
-  RETURN_IF_ERROR(parts_.guest.prepare());
-
   ASSIGN_OR_RETURN(std::unique_ptr<Listener> listener,
                    parts_.transport.listen(options_.lane_listen));
   const Interruption::Hook wake = interruption_.on_raise([&] { listener->shut_down(); });
@@ -194,6 +191,7 @@ Status DestinationMigration::receive_memory_and_state() {
 }
 
 Status DestinationMigration::take(const StatePiece& piece) {
+  RETURN_IF_ERROR(prepare_guest());
   if (device_state_complete_ ||
       device_state_.size() + piece.content.size() > options_.device_state_bytes_max) {
     return fail(Errc::kCorrupt, "more device state than the {} MiB that are accepted",
@@ -212,6 +210,14 @@ Status DestinationMigration::take(const StateEnd& end) {
   device_state_complete_ = true;
   report_.device_state_bytes = end.total_bytes;
   return {};
+}
+
+// With the first device state, when the source's guest stands still and its last memory is on the
+// way: until then a failure leaves the VMM waiting, as it was found.
+Status DestinationMigration::prepare_guest() {
+  if (guest_prepared_) return {};
+  guest_prepared_ = true;
+  return parts_.guest.prepare();
 }
 
 Status DestinationMigration::compare_hashes(const VerifyHashes& theirs) {
@@ -248,6 +254,7 @@ Status DestinationMigration::load_state() {
   // From here on no peer can reach the guest's memory any more.
   lanes_.reset();
   regions_.clear();
+  RETURN_IF_ERROR(prepare_guest());
   const Clock::time_point start = Clock::now();
   RETURN_IF_ERROR(parts_.guest.load_state(device_state_));
   // The point of no return of this side: once *ready* is sent the decision is the source's alone.

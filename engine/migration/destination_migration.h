@@ -56,6 +56,7 @@ class DestinationMigration {
   Status receive_memory_and_state();
   Status take(const StatePiece& piece);
   Status take(const StateEnd& end);
+  Status prepare_guest();
   Status compare_hashes(const VerifyHashes& hashes);
   Status load_state();
   Status await_commit();

@@ -7,7 +7,7 @@
 namespace godwit {
 
 uint32_t default_lane_count() {
-  return std::clamp(std::thread::hardware_concurrency() / 2, 1U, 4U);
+  return std::clamp(std::thread::hardware_concurrency() / 2, 2U, 4U);
 }
 
 }  // namespace godwit

@@ -17,7 +17,8 @@ namespace godwit {
 // negative control in the tests only: device DMA in flight is lost without it.
 enum class Quiescing : uint8_t { kOn = 1, kOff = 2 };
 
-// The lanes for this machine: enough to fill the link, leaving cores to the guest.
+// The lanes for this machine: enough to fill the link, leaving cores to the guest. Never one alone:
+// the scan and checksums of one lane's pages overlap the sending of the other's.
 uint32_t default_lane_count();
 
 struct SourceOptions {

@@ -82,7 +82,7 @@ class SourceMigration {
   Status send_first_round();
   Status copy_until_little_remains();
   Status scan_between_rounds();
-  Status send_round(RoundKind kind, double pause_ms);
+  Status send_round(double stall_s);
   Status final_memory();
   Status save_state();
   Status verify();
@@ -92,8 +92,9 @@ class SourceMigration {
   Status resume_guest();
   Status collect_written();
   GuestPageSet take_pending(RoundKind kind);
-  Result<precopy::TransferResult> send(const GuestPageSet& pages, const GuestPageSet* zeroes,
-                                       SourceMemory memory);
+  Status begin_round(RoundKind kind, GuestPageSet pages, GuestPageSet zeroes, SourceMemory memory);
+  Status finish_round();
+  Result<GuestPageSet> punched_pages() const;
   void give_up(const Error& error);
   void enter(SourceState state);
   void show_progress();
@@ -111,6 +112,12 @@ class SourceMigration {
   std::vector<std::unique_ptr<MemoryRegion>> regions_;
   std::unique_ptr<precopy::LaneContext> lane_context_;
   std::unique_ptr<precopy::LaneGroup> lanes_;
+
+  // The round that the lanes work on. Members, because lanes may still read the page sets while an
+  // error elsewhere ends the migration.
+  GuestPageSet sending_;
+  GuestPageSet sending_zeroes_;
+  RoundReport sending_report_;
 
   PendingPages pending_;
   std::optional<precopy::HotPages> hot_pages_;

@@ -52,13 +52,9 @@ Status SourceMigration::send_first_round() {
   report_.setup_ms = to_milliseconds(Clock::now() - begin_);
   remaining_at_round_start_ = remaining_bytes_ = count_bytes(memory, present_);
 
-  RoundReport round{.kind = RoundKind::kLive, .dirty_pages = count_pages(present_)};
-  ASSIGN_OR_RETURN(const precopy::TransferResult result,
-                   send(present_, &holes, SourceMemory::kLive));
-  round.bytes = result.counters.bytes_sent;
-  round.ms = to_milliseconds(result.duration);
-  report_.rounds.push_back(round);
-  return {};
+  RETURN_IF_ERROR(
+      begin_round(RoundKind::kLive, GuestPageSet(present_), std::move(holes), SourceMemory::kLive));
+  return finish_round();
 }
 
 Status SourceMigration::copy_until_little_remains() {
@@ -66,7 +62,7 @@ Status SourceMigration::copy_until_little_remains() {
   RETURN_IF_ERROR(send_first_round());
   const GuestMemory& memory = parts_.guest.memory();
   uint64_t previous_remaining = remaining_bytes_;
-  uint32_t stalled_rounds = 0;
+  uint32_t stuck_rounds = 0;
   while (true) {
     RETURN_IF_ERROR(scan_between_rounds());
     GuestPageSet remaining = pending_.written;
@@ -77,12 +73,13 @@ Status SourceMigration::copy_until_little_remains() {
         {.round = round_,
          .remaining_bytes = remaining_bytes_,
          .previous_remaining_bytes = previous_remaining,
-         .stalled_rounds = stalled_rounds,
+         .stuck_rounds = stuck_rounds,
          .bandwidth_bytes_per_s = bandwidth(),
+         .dirty_bytes_per_s = dirty_bytes_per_s_,
          .fixed_downtime_s = kDeviceStateS + to_seconds(pause_time_) + to_seconds(scan_time_)},
         options_.limits);
     previous_remaining = remaining_bytes_;
-    stalled_rounds = verdict.stalled_rounds;
+    stuck_rounds = verdict.stuck_rounds;
     report_.predicted_downtime_ms = verdict.predicted_downtime_s * 1e3;
 
     switch (verdict.decision) {
@@ -101,13 +98,7 @@ Status SourceMigration::copy_until_little_remains() {
       case precopy::Decision::kNextRound:
         break;
     }
-    double pause_ms = 0;
-    if (guest_paused_) {
-      RETURN_IF_ERROR(resume_guest());
-      pause_ms = to_milliseconds(Clock::now() - paused_at_);
-    }
-    RETURN_IF_ERROR(send_round(
-        options_.quiescing == Quiescing::kOn ? RoundKind::kQuiesced : RoundKind::kLive, pause_ms));
+    RETURN_IF_ERROR(send_round(verdict.stall_s));
   }
 }
 
@@ -148,17 +139,18 @@ Status SourceMigration::collect_written() {
   return {};
 }
 
-Status SourceMigration::send_round(RoundKind kind, double pause_ms) {
-  const GuestPageSet pages = take_pending(kind);
-  RoundReport round{.kind = kind, .dirty_pages = count_pages(pages), .pause_ms = pause_ms};
-  remaining_at_round_start_ = remaining_bytes_;
-  const SourceMemory memory =
-      kind == RoundKind::kFinal ? SourceMemory::kFrozen : SourceMemory::kLive;
-  ASSIGN_OR_RETURN(const precopy::TransferResult result, send(pages, nullptr, memory));
-  round.bytes = result.counters.bytes_sent;
-  round.ms = to_milliseconds(result.duration);
-  report_.rounds.push_back(round);
-  return {};
+// The first part of the round travels while the guest stands still, if that is what the policy
+// wants.
+Status SourceMigration::send_round(double stall_s) {
+  const RoundKind kind =
+      options_.quiescing == Quiescing::kOn ? RoundKind::kQuiesced : RoundKind::kLive;
+  RETURN_IF_ERROR(begin_round(kind, take_pending(kind), {}, SourceMemory::kLive));
+  if (guest_paused_) {
+    if (stall_s > 0) (void)lanes_->done_by(deadline_in(from_seconds(stall_s)));
+    RETURN_IF_ERROR(resume_guest());
+    sending_report_.pause_ms = to_milliseconds(Clock::now() - paused_at_);
+  }
+  return finish_round();
 }
 
 // Takes what the round has to send out of the pending pages. Hot ones stay there until the last
@@ -175,14 +167,24 @@ GuestPageSet SourceMigration::take_pending(RoundKind kind) {
   return pages;
 }
 
-Result<precopy::TransferResult> SourceMigration::send(const GuestPageSet& pages,
-                                                      const GuestPageSet* zeroes,
-                                                      SourceMemory memory) {
+// `zeroes` is empty, or the pages that are known to be zero.
+Status SourceMigration::begin_round(RoundKind kind, GuestPageSet pages, GuestPageSet zeroes,
+                                    SourceMemory memory) {
   ++round_;
-  ASSIGN_OR_RETURN(
-      const precopy::TransferResult result,
-      lanes_->send({.pages = &pages, .zeroes = zeroes, .memory = memory, .round = round_},
-                   pending_.torn, [this] { show_progress(); }));
+  sending_ = std::move(pages);
+  sending_zeroes_ = std::move(zeroes);
+  sending_report_ = {.kind = kind, .dirty_pages = count_pages(sending_)};
+  remaining_at_round_start_ = remaining_bytes_;
+  return lanes_->begin({.pages = &sending_,
+                        .zeroes = sending_zeroes_.empty() ? nullptr : &sending_zeroes_,
+                        .memory = memory,
+                        .round = round_},
+                       pending_.torn);
+}
+
+Status SourceMigration::finish_round() {
+  ASSIGN_OR_RETURN(const precopy::TransferResult result,
+                   lanes_->finish([this] { show_progress(); }));
   report_.bytes_sent += result.counters.bytes_sent;
   report_.pages_sent += result.counters.pages_sent;
   report_.zero_pages += result.counters.zero_pages;
@@ -192,8 +194,11 @@ Result<precopy::TransferResult> SourceMigration::send(const GuestPageSet& pages,
     measured_bandwidth_ = static_cast<double>(result.counters.bytes_sent) /
                           std::max(to_seconds(result.duration), 1e-6);
   }
+  sending_report_.bytes = result.counters.bytes_sent;
+  sending_report_.ms = to_milliseconds(result.duration);
+  report_.rounds.push_back(sending_report_);
   show_progress();
-  return result;
+  return {};
 }
 
 // Before anything was measured, and for a guest that is all zeroes: any number that is not absurd.

@@ -4,7 +4,8 @@
 //
 // Order matters. The VMM may write guest memory while it stops and while it saves its devices, so
 // memory is scanned after the pause and once more after the device state; the destination loads
-// only when all memory is in place, since loading reads and writes it.
+// only when all memory is in place, since loading reads and writes it. What the first of these
+// scans found travels while the VMM saves its devices.
 #include <xxhash.h>
 
 #include <algorithm>
@@ -34,25 +35,29 @@ Status SourceMigration::final_memory() {
   }
   RETURN_IF_ERROR(interruption_.check());
   enter(SourceState::kFinalMemory);
+  GuestPageSet punched;
   if (parts_.guest.discards() == Discards::kPossible) {
-    // A hole that was punched is not a write: what is a hole now and was not when it was sent has
-    // to become zero over there.
-    const GuestMemory& memory = parts_.guest.memory();
-    GuestPageSet punched = present_;
-    for (size_t block = 0; block < memory.size(); ++block) {
-      PageBitmap now(memory[block].page_count());
-      RETURN_IF_ERROR(find_present_pages(memory[block], now));
-      punched[block].subtract(now);
-    }
+    ASSIGN_OR_RETURN(punched, punched_pages());
     subtract(pending_.written, punched);
     subtract(pending_.torn, punched);
-    if (count_pages(punched) > 0) {
-      ASSIGN_OR_RETURN(const precopy::TransferResult zeroed,
-                       send(empty_page_set(memory), &punched, SourceMemory::kFrozen));
-      (void)zeroed;
-    }
   }
-  return send_round(RoundKind::kFinal, 0);
+  // Live: the VMM may write guest memory while it saves its devices, which happens at the same
+  // time.
+  return begin_round(RoundKind::kFinal, take_pending(RoundKind::kFinal), std::move(punched),
+                     SourceMemory::kLive);
+}
+
+// A hole that was punched is not a write: what is a hole now and was not when it was sent has to
+// become zero over there.
+Result<GuestPageSet> SourceMigration::punched_pages() const {
+  const GuestMemory& memory = parts_.guest.memory();
+  GuestPageSet punched = present_;
+  for (size_t block = 0; block < memory.size(); ++block) {
+    PageBitmap now(memory[block].page_count());
+    RETURN_IF_ERROR(find_present_pages(memory[block], now));
+    punched[block].subtract(now);
+  }
+  return punched;
 }
 
 Status SourceMigration::save_state() {
@@ -78,10 +83,13 @@ Status SourceMigration::save_state() {
   report_.device_state_bytes = total;
   RETURN_IF_ERROR(link_->send(StateEnd{.total_bytes = total, .xxh3 = digest}));
 
-  // What saving the devices wrote.
+  RETURN_IF_ERROR(finish_round());
+  // What saving the devices wrote. Nothing writes any more.
   RETURN_IF_ERROR(collect_written());
-  if (count_pages(pending_.written) == 0) return {};
-  return send_round(RoundKind::kFinal, 0);
+  GuestPageSet rest = take_pending(RoundKind::kFinal);
+  if (count_pages(rest) == 0) return {};
+  RETURN_IF_ERROR(begin_round(RoundKind::kFinal, std::move(rest), {}, SourceMemory::kFrozen));
+  return finish_round();
 }
 
 Status SourceMigration::verify() {

@@ -18,6 +18,10 @@ constexpr size_t kBatchOps = 64;
 constexpr uint64_t kBatchBytes = 2 * kMiB;
 constexpr size_t kTornReserved = 1 << 14;
 
+// The first line of a page mostly decides, and the next page's is a cache miss that no hardware
+// sees coming: ask for it this far ahead.
+constexpr uint64_t kPrefetchBytes = 8 * kBasePageBytes;
+
 // An operation's tag says what it carried, so that a torn page is found without a table.
 constexpr uint64_t kTagPageBits = 44;  // base pages: 64 PiB per block
 uint64_t make_tag(uint32_t block, uint64_t base_page) {
@@ -63,6 +67,7 @@ Status Lane::add_run(const Chunk& chunk, PageRun run, const PageTransfer& transf
   uint64_t stretch = begin;
   bool stretch_is_zero = false;
   for (uint64_t at = begin; at < end; at += kBasePageBytes) {
+    __builtin_prefetch(block.memory.data() + std::min(at + kPrefetchBytes, end - 1));
     const bool zero = is_zero(block.memory.subspan(at, kBasePageBytes));
     if (zero == stretch_is_zero) continue;
     if (at > stretch) {

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "engine/base/check.h"
+
 namespace godwit::precopy {
 
 namespace {
@@ -48,11 +50,11 @@ LaneGroup::~LaneGroup() {
   for (const auto& lane : lanes_) lane->shut_down();
 }
 
-Result<TransferResult> LaneGroup::send(const PageTransfer& transfer, GuestPageSet& torn,
-                                       const std::function<void()>& tick) {
+Status LaneGroup::begin(const PageTransfer& transfer, GuestPageSet& torn) {
   RETURN_IF_ERROR(context_.interruption.check());
-  const Clock::time_point start = Clock::now();
-  std::unique_lock lock(mutex_);
+  std::lock_guard lock(mutex_);
+  CHECK(lanes_working_ == 0);
+  started_ = Clock::now();
   transfer_ = transfer;
   torn_ = &torn;
   counters_ = {};
@@ -60,13 +62,19 @@ Result<TransferResult> LaneGroup::send(const PageTransfer& transfer, GuestPageSe
   lanes_working_ = lanes_.size();
   ++generation_;
   changed_.notify_all();
-  while (!changed_.wait_for(lock, milliseconds(100), [this] { return lanes_working_ == 0; })) {
-    lock.unlock();
-    tick();
-    lock.lock();
-  }
+  return {};
+}
+
+bool LaneGroup::done_by(Deadline deadline) {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_until(lock, deadline, [this] { return lanes_working_ == 0; });
+}
+
+Result<TransferResult> LaneGroup::finish(const std::function<void()>& tick) {
+  while (!done_by(deadline_in(milliseconds(100)))) tick();
+  std::lock_guard lock(mutex_);
   if (error_) return tl::unexpected<Error>(*error_);
-  return TransferResult{counters_, Clock::now() - start};
+  return TransferResult{counters_, finished_ - started_};
 }
 
 void LaneGroup::run_lane(Lane& lane, std::stop_token stop) {
@@ -88,7 +96,8 @@ void LaneGroup::run_lane(Lane& lane, std::stop_token stop) {
       const Status first = context_.interruption.check();
       error_ = first ? status.error() : first.error();
     }
-    --lanes_working_;
+    if (--lanes_working_ > 0) continue;
+    finished_ = Clock::now();
     changed_.notify_all();
   }
 }

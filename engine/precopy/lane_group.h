@@ -32,10 +32,17 @@ class LaneGroup {
   LaneGroup(const LaneGroup&) = delete;
   LaneGroup& operator=(const LaneGroup&) = delete;
 
-  // Sends one round. On return everything lies in the destination's memory, but for the pages added
-  // to `torn`, which changed on the way. Calls `tick` a few times per second meanwhile.
-  Result<TransferResult> send(const PageTransfer& transfer, GuestPageSet& torn,
-                              const std::function<void()>& tick);
+  // Starts one round on the lanes and returns at once. Ownership: the page sets, and `torn`, belong
+  // to the lanes until finish() has returned.
+  Status begin(const PageTransfer& transfer, GuestPageSet& torn);
+
+  // Whether the round is over, waiting for that until `deadline`.
+  bool done_by(Deadline deadline);
+
+  // Waits for the end of the round. On return everything lies in the destination's memory, but for
+  // the pages added to `torn`, which changed on the way. Calls `tick` a few times per second
+  // meanwhile.
+  Result<TransferResult> finish(const std::function<void()>& tick);
 
   // Payload of all rounds so far, the current one included.
   uint64_t bytes_sent() const { return bytes_sent_.load(std::memory_order_relaxed); }
@@ -53,11 +60,13 @@ class LaneGroup {
 
   std::mutex mutex_;
   std::condition_variable_any changed_;
-  uint64_t generation_ = 0;       // counts send() calls; lanes start when it changes
+  uint64_t generation_ = 0;       // counts rounds; lanes start when it changes
   PageTransfer transfer_{};       // the current one
   GuestPageSet* torn_ = nullptr;  // where collect() adds
   size_t lanes_working_ = 0;
   LaneCounters counters_;
+  Clock::time_point started_{};
+  Clock::time_point finished_{};
   std::optional<Error> error_;
 
   Interruption::Hook wake_;

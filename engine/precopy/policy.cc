@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/precopy/policy.h"
 
+#include <algorithm>
+
 #include "engine/base/check.h"
 
 namespace godwit::precopy {
@@ -12,6 +14,18 @@ constexpr double kTransferWorthARoundS = 0.001;
 // Remaining memory that is not at least this much smaller than a round before has stopped
 // shrinking.
 constexpr double kShrinkingFactor = 0.7;
+// What a stall aims at: this much of what remains now should remain the next time.
+constexpr double kStallTarget = 0.5;
+// More than this many of the longest stalls would carry is out of their reach.
+constexpr double kStallsInReach = 5;
+
+// While the rest of the round travels without a stall, the guest dirties `ratio` of it again; so
+// that part may be no larger than the target.
+double choose_stall(const RoundView& view, double transfer_s, const PolicyLimits& limits) {
+  const double ratio = view.dirty_bytes_per_s / view.bandwidth_bytes_per_s;
+  if (ratio <= kStallTarget || transfer_s > kStallsInReach * limits.stall_s_max) return 0;
+  return std::min(transfer_s * (1 - kStallTarget / ratio), limits.stall_s_max);
+}
 
 }  // namespace
 
@@ -21,18 +35,21 @@ Verdict decide(const RoundView& view, const PolicyLimits& limits) {
   const double predicted_s = view.fixed_downtime_s + transfer_s;
   const bool fits = predicted_s <= limits.downtime_s_max;
   const bool next_to_nothing = transfer_s <= kTransferWorthARoundS;
-  const bool stalled = static_cast<double>(view.remaining_bytes) >
-                       kShrinkingFactor * static_cast<double>(view.previous_remaining_bytes);
-  const uint32_t stalled_rounds = stalled ? view.stalled_rounds + 1 : 0;
+  const bool stuck = static_cast<double>(view.remaining_bytes) >
+                     kShrinkingFactor * static_cast<double>(view.previous_remaining_bytes);
+  const uint32_t stuck_rounds = stuck ? view.stuck_rounds + 1 : 0;
   const bool last_round = view.round >= limits.rounds_max;
+  const double stall_s = choose_stall(view, transfer_s, limits);
+  // The first time that nothing shrinks, a stall may change that.
+  const bool hopeless = stuck && (stall_s == 0 || stuck_rounds > 1);
 
-  Decision decision = Decision::kNextRound;
-  if (fits && (next_to_nothing || stalled || last_round)) {
-    decision = Decision::kSwitchOver;
-  } else if (last_round || stalled_rounds >= limits.stalled_rounds_max) {
-    decision = Decision::kGiveUp;
+  Verdict verdict{Decision::kNextRound, predicted_s, stuck_rounds, stall_s};
+  if (fits && (next_to_nothing || hopeless || last_round)) {
+    verdict.decision = Decision::kSwitchOver;
+  } else if (last_round || stuck_rounds >= limits.stuck_rounds_max) {
+    verdict.decision = Decision::kGiveUp;
   }
-  return {decision, predicted_s, stalled_rounds};
+  return verdict;
 }
 
 }  // namespace godwit::precopy

@@ -31,7 +31,7 @@ enum class Phase : uint8_t {
 class DirectDestinationGuest final : public QemuDestinationGuest {
  public:
   explicit DirectDestinationGuest(const QemuOptions& options) : options_(options) {}
-  ~DirectDestinationGuest() override = default;
+  ~DirectDestinationGuest() override;
 
   Status set_up();
 
@@ -54,6 +54,8 @@ class DirectDestinationGuest final : public QemuDestinationGuest {
   std::unique_ptr<QmpClient> client_;
   std::optional<qemu::GuestRam> ram_;
   GuestIdentity identity_;
+  qemu::Version version_{};
+  std::optional<qemu::MigrationSettings> settings_;
   UniqueFd channel_;
   Phase phase_ = Phase::kWaiting;
 };
@@ -73,20 +75,27 @@ Status DirectDestinationGuest::set_up() {
   RETURN_IF_ERROR(qemu::check_foreign_writers(pid_, ram_->files()));
   ASSIGN_OR_RETURN(identity_, qemu::query_identity(*client_, command_deadline()));
   for (const GuestBlock& block : ram_->memory()) RETURN_IF_ERROR(map_present_pages(block));
+  // All that can be taken back is done early, so that the switchover does not wait for it.
+  ASSIGN_OR_RETURN(version_, qemu::query_version(*client_, command_deadline()));
+  ASSIGN_OR_RETURN(settings_, qemu::MigrationSettings::apply(*client_, qemu::Side::kDestination,
+                                                             command_deadline()));
+  ASSIGN_OR_RETURN(channel_, qemu::give_channel(*client_, command_deadline()));
   return {};
+}
+
+DirectDestinationGuest::~DirectDestinationGuest() {
+  if (settings_ && phase_ == Phase::kWaiting && client_->usable()) {
+    static_cast<void>(settings_->restore(*client_, command_deadline()));
+  }
 }
 
 Status DirectDestinationGuest::prepare() {
   CHECK(phase_ == Phase::kWaiting);
   phase_ = Phase::kPrepared;
-  RETURN_IF_ERROR(
-      qemu::MigrationSettings::apply(*client_, qemu::Side::kDestination, command_deadline()));
   // While QEMU waits, `stop` means: do not start the guest when it is loaded.
   RETURN_IF_ERROR(client_->execute("stop", {}, command_deadline()));
-  ASSIGN_OR_RETURN(channel_, qemu::give_channel(*client_, command_deadline()));
   qemu::Json incoming = {{"uri", qemu::kChannelUri}};
-  ASSIGN_OR_RETURN(qemu::Version version, qemu::query_version(*client_, command_deadline()));
-  if (version >= qemu::Version{9, 1, 0}) incoming["exit-on-error"] = false;
+  if (version_ >= qemu::Version{9, 1, 0}) incoming["exit-on-error"] = false;
   RETURN_IF_ERROR(client_->execute("migrate-incoming", incoming, command_deadline()));
   return {};
 }

@@ -16,8 +16,9 @@ RoundView view(uint64_t remaining_bytes, uint64_t previous_bytes) {
   return {.round = 3,
           .remaining_bytes = remaining_bytes,
           .previous_remaining_bytes = previous_bytes,
-          .stalled_rounds = 0,
+          .stuck_rounds = 0,
           .bandwidth_bytes_per_s = kLink,
+          .dirty_bytes_per_s = 0,
           .fixed_downtime_s = 0.015};
 }
 
@@ -39,30 +40,30 @@ TEST(PrecopyPolicy, SwitchesOverWithinTheLimitWhenRoundsNoLongerShrink) {
   EXPECT_EQ(verdict.decision, Decision::kSwitchOver);
 }
 
-TEST(PrecopyPolicy, TriesAgainWhenRoundsStallAboveTheLimit) {
+TEST(PrecopyPolicy, TriesAgainWhenRoundsAreStuckAboveTheLimit) {
   const Verdict verdict = decide(view(2 * kGiB, 2 * kGiB), {.downtime_s_max = 0.3});
 
   EXPECT_EQ(verdict.decision, Decision::kNextRound);
-  EXPECT_EQ(verdict.stalled_rounds, 1U);
+  EXPECT_EQ(verdict.stuck_rounds, 1U);
 }
 
-TEST(PrecopyPolicy, GivesUpWhenRoundsKeepStallingAboveTheLimit) {
+TEST(PrecopyPolicy, GivesUpWhenRoundsStayStuckAboveTheLimit) {
   RoundView stuck = view(2 * kGiB, 2 * kGiB);
-  stuck.stalled_rounds = 3;
+  stuck.stuck_rounds = 3;
 
-  const Verdict verdict = decide(stuck, {.downtime_s_max = 0.3, .stalled_rounds_max = 4});
+  const Verdict verdict = decide(stuck, {.downtime_s_max = 0.3, .stuck_rounds_max = 4});
 
   EXPECT_EQ(verdict.decision, Decision::kGiveUp);
 }
 
-TEST(PrecopyPolicy, ForgetsEarlierStallsOnceARoundShrinks) {
-  RoundView view_after_stalls = view(1 * kGiB, 3 * kGiB);
-  view_after_stalls.stalled_rounds = 3;
+TEST(PrecopyPolicy, ForgetsThatItWasStuckOnceARoundShrinks) {
+  RoundView view_after_stuck = view(1 * kGiB, 3 * kGiB);
+  view_after_stuck.stuck_rounds = 3;
 
-  const Verdict verdict = decide(view_after_stalls, {.downtime_s_max = 0.1});
+  const Verdict verdict = decide(view_after_stuck, {.downtime_s_max = 0.1});
 
   EXPECT_EQ(verdict.decision, Decision::kNextRound);
-  EXPECT_EQ(verdict.stalled_rounds, 0U);
+  EXPECT_EQ(verdict.stuck_rounds, 0U);
 }
 
 TEST(PrecopyPolicy, NeverExceedsTheNumberOfRounds) {
@@ -85,6 +86,44 @@ TEST(PrecopyPolicy, PredictsTransferTimeOnTopOfTheFixedCost) {
   const Verdict verdict = decide(view(400'000'000, 2'000'000'000), {.downtime_s_max = 0.3});
 
   EXPECT_DOUBLE_EQ(verdict.predicted_downtime_s, 0.115);
+}
+
+RoundView view_of_fast_writer(uint64_t remaining_bytes) {
+  RoundView fast = view(remaining_bytes, remaining_bytes);
+  fast.dirty_bytes_per_s = kLink;  // as fast as the link
+  return fast;
+}
+
+TEST(PrecopyPolicy, DoesNotStallAGuestThatTheLinkOutruns) {
+  RoundView slow = view(100'000'000, 300'000'000);
+  slow.dirty_bytes_per_s = kLink / 2;
+
+  EXPECT_EQ(decide(slow, {}).stall_s, 0);
+}
+
+TEST(PrecopyPolicy, StallsAFastWriterUntilHalfTheRoundHasTravelled) {
+  const Verdict verdict = decide(view_of_fast_writer(40'000'000), {.stall_s_max = 0.010});
+
+  EXPECT_EQ(verdict.decision, Decision::kNextRound);
+  EXPECT_DOUBLE_EQ(verdict.stall_s, 0.005);
+}
+
+TEST(PrecopyPolicy, NeverStallsLongerThanTheLimit) {
+  EXPECT_DOUBLE_EQ(decide(view_of_fast_writer(150'000'000), {.stall_s_max = 0.010}).stall_s, 0.010);
+}
+
+TEST(PrecopyPolicy, DoesNotStallWhereStallsCarryTooLittle) {
+  const Verdict verdict = decide(view_of_fast_writer(1'000'000'000), {.stall_s_max = 0.010});
+
+  EXPECT_EQ(verdict.stall_s, 0);
+  EXPECT_EQ(verdict.decision, Decision::kSwitchOver);
+}
+
+TEST(PrecopyPolicy, SwitchesOverWhenAStallDidNotHelp) {
+  RoundView stuck = view_of_fast_writer(100'000'000);
+  stuck.stuck_rounds = 1;
+
+  EXPECT_EQ(decide(stuck, {}).decision, Decision::kSwitchOver);
 }
 
 }  // namespace
