@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Godwit agents as processes: started, watched, held in a state, killed."""
 
+import atexit
+import functools
 import json
 import os
 import pathlib
 import select
+import shutil
 import signal
 import subprocess
+import tempfile
 
 from . import paths
 from .waiting import wait_until
@@ -23,8 +27,7 @@ class Agent:
         self.folder = pathlib.Path(folder)
         self.json_path = self.folder / f"{role}.json"
         self.output_path = self.folder / f"{role}.output"
-        self.runtime_folder = self.folder / "run"
-        self.runtime_folder.mkdir(exist_ok=True)
+        self.runtime_folder = _runtime_folder(self.folder)
         command = [*(("/sbin/ip", "netns", "exec", netns) if netns else ()), *wrapper, str(paths.GODWIT), *arguments,
                    "--json", str(self.json_path)]
         self._environment = {**os.environ, "GODWIT_RUNTIME_DIR": str(self.runtime_folder)}
@@ -136,6 +139,14 @@ class Agent:
     @property
     def role_folder(self):
         return "source" if self.role == "send" else "destination"
+
+
+@functools.cache
+def _runtime_folder(folder):
+    """Both agents' session folders, on tmpfs as /run/godwit is; gone with this process."""
+    path = tempfile.mkdtemp(prefix="godwit-run-", dir="/dev/shm")
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return pathlib.Path(path)
 
 
 def receive(qemu, folder, listen=f"127.0.0.1:{PORT}", netns=None, wrapper=(), extra=()):
