@@ -53,6 +53,10 @@ Status AgentSession::record_commit() {
   return directory_->record_commit();
 }
 
+Status AgentSession::record_return() {
+  return directory_->record_return();
+}
+
 // What others can see of a migration is worth less than the migration.
 void AgentSession::tolerate(const Status& written) {
   if (written || complained_) return;

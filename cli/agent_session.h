@@ -41,6 +41,7 @@ class AgentSession final : public MigrationObserver, public CommitLog {
   void on_state(std::string_view state) override;
   void on_progress(const Progress& progress) override;
   Status record_commit() override;
+  Status record_return() override;
 
  private:
   void tolerate(const Status& written);

@@ -109,6 +109,8 @@ class DestinationGuest {
   virtual Status load_state(std::span<const std::byte> state) = 0;
 
   // Runs the guest. Called once, after the commit.
+  // Errors: kPeerLost only when the VMM was found gone before it was told to run the guest, which
+  // then has not run here and never will.
   virtual Status start() = 0;
 
   // The migration failed after prepare() and before the commit: make the VMM reusable, or tell it

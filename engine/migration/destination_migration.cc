@@ -266,20 +266,34 @@ Status DestinationMigration::load_state() {
 Status DestinationMigration::await_commit() {
   ASSIGN_OR_RETURN(const Commit commit, link_->expect<Commit>(Deadline::max()));
   (void)commit;
-  RETURN_IF_ERROR(parts_.commit_log.record_commit());
+  const Status recorded = parts_.commit_log.record_commit();
   enter(DestinationState::kCommitted);
+  if (!recorded) return give_back(recorded.error());
   return {};
 }
 
 Status DestinationMigration::start_guest() {
   const Clock::time_point start = Clock::now();
-  RETURN_IF_ERROR(parts_.guest.start());
+  const Status started = parts_.guest.start();
+  if (!started && started.error().code == Errc::kPeerLost) {
+    RETURN_IF_ERROR(parts_.commit_log.record_return());
+    return give_back(started.error());
+  }
+  RETURN_IF_ERROR(started);
   const double start_ms = to_milliseconds(Clock::now() - start);
   enter(DestinationState::kRunning);
   report_.status = MigrationStatus::kCompleted;
   // A source that is gone by now learns it from `recover`; the guest runs.
   (void)link_->send(Running{.start_ms = start_ms});
   return {};
+}
+
+// The guest is ours, but was never told to run, and our session does not say that it is ours: so
+// nothing that comes after us starts it either, and the source may have it back.
+Status DestinationMigration::give_back(const Error& error) {
+  given_back_ = true;
+  (void)link_->send(Returned{to_string(error)});
+  return tl::unexpected<Error>(error);
 }
 
 void DestinationMigration::give_up(const Error& error) {
@@ -294,6 +308,7 @@ void DestinationMigration::give_up(const Error& error) {
       }
       break;
     case DestinationState::kCommitted:
+      if (given_back_) break;
       // This side owns the guest and could not start it. Tell the source, but never give it back.
       (void)link_->send(Abort{error.code, to_string(error)});
       report_.status = MigrationStatus::kInDoubt;
@@ -303,7 +318,7 @@ void DestinationMigration::give_up(const Error& error) {
   }
   lanes_.reset();
   regions_.clear();
-  if (!aborted_by_source) {
+  if (!aborted_by_source && !given_back_) {
     if (error.code == Errc::kRefused) {
       (void)link_->send(Refuse{to_string(error)});
     } else {

@@ -5,7 +5,9 @@
 // What it promises: the guest is started only after the source's commit has been received and
 // written down, exactly once; until then any failure leaves the guest to the source. Once it has
 // said *ready* only the source knows the decision, so from there on nothing here gives up by
-// itself: a lost source leaves the guest paused and the outcome in doubt.
+// itself: a lost source leaves the guest paused and the outcome in doubt. Where it turns out after
+// the commit that the VMM is gone before it was told to run the guest, it says so, and the guest is
+// the source's again.
 #pragma once
 
 #include <memory>
@@ -61,6 +63,7 @@ class DestinationMigration {
   Status load_state();
   Status await_commit();
   Status start_guest();
+  Status give_back(const Error& error);
   void give_up(const Error& error);
   void enter(DestinationState state);
 
@@ -79,6 +82,7 @@ class DestinationMigration {
   std::vector<std::byte> device_state_;
   bool device_state_complete_ = false;
   bool guest_prepared_ = false;
+  bool given_back_ = false;  // after the commit, and never started
   VerifyReport verified_;
   uint64_t chunks_to_verify_ = 0;  // that have not been compared yet
   std::string first_mismatch_;

@@ -31,6 +31,10 @@ class CommitLog {
   // the commit, the destination before it starts the guest. An error means that nothing was
   // decided.
   virtual Status record_commit() = 0;
+
+  // The destination never told the guest to run, and gave it back: the commit is undone. The source
+  // calls it before it resumes the guest, the destination before it says so.
+  virtual Status record_return() = 0;
 };
 
 }  // namespace godwit

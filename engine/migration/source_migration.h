@@ -87,6 +87,7 @@ class SourceMigration {
   Status save_state();
   Status verify();
   Status hand_over();
+  Status take_back(const std::string& reason);
 
   Status pause_guest();
   Status resume_guest();

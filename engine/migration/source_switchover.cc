@@ -133,17 +133,29 @@ Status SourceMigration::hand_over() {
   RETURN_IF_ERROR(parts_.commit_log.record_commit());
   enter(SourceState::kCommitted);
   RETURN_IF_ERROR(link_->send(Commit{}));
-  Result<Running> running = link_->expect<Running>(deadline_in(kStartMax));
-  if (!running) {
+  const Result<ControlMessage> answer = link_->next(deadline_in(kStartMax));
+  if (answer && std::holds_alternative<Returned>(*answer)) {
+    return take_back(std::get<Returned>(*answer).reason);
+  }
+  if (!answer || !std::holds_alternative<Running>(*answer)) {
     return fail(Errc::kInDoubt,
                 "the guest was handed over, but whether it runs there is not known ({}); it stays "
                 "paused here and must not be resumed unless the destination's guest is gone",
-                to_string(running.error()));
+                answer ? "its answer makes no sense" : to_string(answer.error()));
   }
   report_.downtime_ms = to_milliseconds(Clock::now() - paused_at_);
   report_.status = MigrationStatus::kCompleted;
   enter(SourceState::kCompleted);
   return parts_.guest.release();
+}
+
+// The destination has promised that the guest neither ran there nor will. Returns the error that
+// ends the migration, with the guest ours again.
+Status SourceMigration::take_back(const std::string& reason) {
+  RETURN_IF_ERROR(parts_.commit_log.record_return());
+  enter(SourceState::kAwaitingReady);
+  return fail(Errc::kPeerLost, "the destination could not start the guest and gave it back: {}",
+              reason);
 }
 
 }  // namespace godwit

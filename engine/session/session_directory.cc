@@ -171,6 +171,14 @@ Status SessionDirectory::record_commit() {
   return written;
 }
 
+Status SessionDirectory::record_return() {
+  std::lock_guard lock(mutex_);
+  record_.committed = false;
+  Status written = write_record();
+  if (!written) record_.committed = true;
+  return written;
+}
+
 Status SessionDirectory::update_progress(const Progress& progress, Clock::time_point now) {
   std::lock_guard lock(mutex_);
   record_.progress = progress;

@@ -51,6 +51,7 @@ class SessionDirectory final : public CommitLog {
 
   // Returns once the decision is in the file: only then may it be told to the destination.
   Status record_commit() override;
+  Status record_return() override;
 
   // At most once per second a write; otherwise only remembered.
   Status update_progress(const Progress& progress, Clock::time_point now = Clock::now());

@@ -153,6 +153,11 @@ void describe(Fields& fields, OneOf<Running> auto& message) {
 }
 
 template <typename Fields>
+void describe(Fields& fields, OneOf<Returned> auto& message) {
+  fields.text("reason", message.reason, kReasonBytesMax);
+}
+
+template <typename Fields>
 void describe(Fields& fields, OneOf<Abort> auto& message) {
   fields.choice("code", message.code, Errc::kInDoubt);
   fields.text("reason", message.reason, kReasonBytesMax);
@@ -162,10 +167,10 @@ template <typename Fields>
 void describe(Fields&, OneOf<Heartbeat> auto&) {}
 
 // Names in the order of ControlMessage.
-constexpr const char* kNames[] = {"Hello",        "Offer",        "Accept",         "Refuse",
-                                  "LanesReady",   "StatePiece",   "StateEnd",       "VerifyRequest",
-                                  "VerifyHashes", "VerifyResult", "MemoryComplete", "Ready",
-                                  "Commit",       "Running",      "Abort",          "Heartbeat"};
+constexpr const char* kNames[] = {
+    "Hello",    "Offer",         "Accept",       "Refuse",       "LanesReady",     "StatePiece",
+    "StateEnd", "VerifyRequest", "VerifyHashes", "VerifyResult", "MemoryComplete", "Ready",
+    "Commit",   "Running",       "Returned",     "Abort",        "Heartbeat"};
 static_assert(std::size(kNames) == std::variant_size_v<ControlMessage>);
 
 template <size_t kIndex>

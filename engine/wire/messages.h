@@ -155,6 +155,14 @@ struct Running {
   friend bool operator==(const Running&, const Running&) = default;
 };
 
+// Destination -> source, instead of Running: the guest was never told to run here, and never will
+// be. It is the source's again.
+struct Returned {
+  std::string reason;
+
+  friend bool operator==(const Returned&, const Returned&) = default;
+};
+
 // Either way, before the commit: it is over, and the guest stays at the source.
 struct Abort {
   Errc code = Errc::kCancelled;
@@ -170,7 +178,7 @@ struct Heartbeat {
 
 using ControlMessage = std::variant<Hello, Offer, Accept, Refuse, LanesReady, StatePiece, StateEnd,
                                     VerifyRequest, VerifyHashes, VerifyResult, MemoryComplete,
-                                    Ready, Commit, Running, Abort, Heartbeat>;
+                                    Ready, Commit, Running, Returned, Abort, Heartbeat>;
 
 // "Offer", for messages to people.
 const char* name_of(const ControlMessage& message);

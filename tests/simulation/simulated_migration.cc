@@ -48,6 +48,10 @@ class SimulatedCommitLog final : public CommitLog {
     recorded_ = true;
     return {};
   }
+  Status record_return() override {
+    recorded_ = false;
+    return {};
+  }
   bool recorded() const { return recorded_; }
 
  private:
@@ -202,6 +206,12 @@ void Simulation::judge_agreement() {
   }
   if (plan_.fault == SimulatedFault::kNone && plan_.source.limits.downtime_s_max >= 1) {
     verdict_.expect(source == MigrationStatus::kCompleted, "no fault, but the source says: {}",
+                    outcome_.source.error ? to_string(*outcome_.source.error) : "no error");
+  }
+  if (plan_.fault == SimulatedFault::kDestinationGuest ||
+      plan_.fault == SimulatedFault::kDestinationCommitLog) {
+    verdict_.expect(source != MigrationStatus::kInDoubt,
+                    "the destination never started the guest, but the source is in doubt: {}",
                     outcome_.source.error ? to_string(*outcome_.source.error) : "no error");
   }
   if (plan_.fault == SimulatedFault::kOtherMachine || plan_.fault == SimulatedFault::kOtherLayout) {

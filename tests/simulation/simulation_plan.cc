@@ -123,8 +123,9 @@ void add_fault(Dice& dice, SimulationPlan& plan) {
               : 0;
       return;
     case SimulatedFault::kDestinationGuest:
-      plan.destination_guest.failing_operation =
-          dice.one_in(2) ? SyntheticOperation::kPrepare : SyntheticOperation::kLoadState;
+      plan.destination_guest.failing_operation = dice.one_in(3)   ? SyntheticOperation::kPrepare
+                                                 : dice.one_in(2) ? SyntheticOperation::kLoadState
+                                                                  : SyntheticOperation::kStart;
       return;
     case SimulatedFault::kOtherMachine:
       plan.destination_guest.machine = "synthetic-2";

@@ -3,6 +3,8 @@
 
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <optional>
@@ -51,6 +53,7 @@ class DirectDestinationGuest final : public QemuDestinationGuest {
 
   QemuOptions options_;
   pid_t pid_ = -1;
+  UniqueFd process_;  // a pidfd: readable once QEMU has ended
   std::unique_ptr<QmpClient> client_;
   std::optional<qemu::GuestRam> ram_;
   GuestIdentity identity_;
@@ -60,6 +63,11 @@ class DirectDestinationGuest final : public QemuDestinationGuest {
   Phase phase_ = Phase::kWaiting;
 };
 
+bool process_lives(int pidfd) {
+  pollfd ended{pidfd, POLLIN, 0};
+  return poll(&ended, 1, 0) == 0;
+}
+
 Status DirectDestinationGuest::set_up() {
   ASSIGN_OR_RETURN(client_, QmpClient::connect(options_.qmp_path, command_deadline()));
   if (options_.pid) {
@@ -67,6 +75,8 @@ Status DirectDestinationGuest::set_up() {
   } else {
     ASSIGN_OR_RETURN(pid_, client_->peer_pid());
   }
+  process_.reset(static_cast<int>(syscall(SYS_pidfd_open, pid_, 0)));
+  if (!process_.valid()) return fail_errno(errno, "pidfd_open of QEMU, process {}", pid_);
   RETURN_IF_ERROR(qemu::check_run_state(*client_, "inmigrate", command_deadline()));
   RETURN_IF_ERROR(qemu::check_migratable(*client_, command_deadline()));
   RETURN_IF_ERROR(qemu::check_devices(*client_, command_deadline()));
@@ -148,7 +158,16 @@ Status DirectDestinationGuest::load_state(std::span<const std::byte> state) {
 
 Status DirectDestinationGuest::start() {
   CHECK(phase_ == Phase::kLoaded);
-  RETURN_IF_ERROR(client_->execute("cont", {}, command_deadline()));
+  if (!process_lives(process_.get())) {
+    return fail(Errc::kPeerLost, "the destination QEMU is gone, before the guest ran in it");
+  }
+  const Result<qemu::Json> told = client_->execute("cont", {}, command_deadline());
+  // It may have run for a moment: whoever reads this code may not take it for "never".
+  if (!told && told.error().code == Errc::kPeerLost) {
+    return fail(Errc::kGuest, "the destination QEMU ended when it was told to run the guest: {}",
+                to_string(told.error()));
+  }
+  RETURN_IF_ERROR(told);
   phase_ = Phase::kStarted;
   return qemu::check_run_state(*client_, "running", command_deadline());
 }

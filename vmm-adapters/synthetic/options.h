@@ -26,6 +26,7 @@ enum class SyntheticOperation : uint8_t {
   kSaveState = 3,
   kPrepare = 4,
   kLoadState = 5,
+  kStart = 6,  // fails as if the VMM were gone
 };
 
 struct SyntheticOptions {

@@ -41,6 +41,8 @@ Status SyntheticDestinationGuest::load_state(std::span<const std::byte> state) {
 
 Status SyntheticDestinationGuest::start() {
   if (state_ != State::kLoaded) return fail(Errc::kGuest, "the machine has no state to start from");
+  const Status attempted = machine_->attempt(SyntheticOperation::kStart);
+  if (!attempted) return fail(Errc::kPeerLost, "{}", to_string(attempted.error()));
   state_ = State::kStarted;
   machine_->run();
   return {};

@@ -113,6 +113,11 @@ Running RandomMessages::any() {
 }
 
 template <>
+Returned RandomMessages::any() {
+  return {text(100)};
+}
+
+template <>
 Abort RandomMessages::any() {
   return {static_cast<Errc>(1 + below(8)), text(100)};
 }
