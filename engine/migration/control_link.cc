@@ -57,6 +57,12 @@ Result<ControlMessage> ControlLink::next(Deadline deadline) {
   return fail(Errc::kTimeout, "no answer from {}", channel_.peer_address());
 }
 
+std::optional<Error> ControlLink::reason_of_peer(Deadline deadline) {
+  std::unique_lock lock(mutex_);
+  changed_.wait_until(lock, deadline, [this] { return ended_ || peer_reason_; });
+  return peer_reason_;
+}
+
 void ControlLink::drain(Deadline deadline) {
   std::unique_lock lock(mutex_);
   changed_.wait_until(lock, deadline, [this] { return ended_.has_value(); });
@@ -83,6 +89,7 @@ void ControlLink::read_messages() {
       interruption_.raise(*error);
     }
     std::lock_guard lock(mutex_);
+    if (!peer_reason_) peer_reason_ = reason_to_end(*message);
     messages_.push_back(std::move(*message));
     changed_.notify_all();
   }

@@ -49,6 +49,10 @@ class ControlLink {
   // Whether the peer has said Abort or Refuse: then it knows that this migration is over.
   bool peer_gave_up() const { return peer_gave_up_.load(std::memory_order_acquire); }
 
+  // What the peer has to say about why it gave up, waiting for that until `deadline` or until the
+  // connection ends. A lane breaks a moment before the words for it arrive here.
+  std::optional<Error> reason_of_peer(Deadline deadline);
+
   // Waits until the peer has closed the connection, so that the last message sent is not lost with
   // a reset, or until the deadline.
   void drain(Deadline deadline);
@@ -67,6 +71,7 @@ class ControlLink {
   std::mutex mutex_;
   std::condition_variable_any changed_;
   std::deque<ControlMessage> messages_;
+  std::optional<Error> peer_reason_;
   std::atomic<bool> peer_gave_up_{false};
   std::optional<Error> ended_;  // why no further message will come
 

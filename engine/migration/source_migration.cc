@@ -8,6 +8,13 @@
 
 namespace godwit {
 
+namespace {
+
+// How long a peer that is lost on a lane may take to say why on the control connection.
+constexpr Clock::duration kReasonPatience = milliseconds(500);
+
+}  // namespace
+
 SourceMigration::SourceMigration(const Parts& parts, SourceOptions options)
     : parts_(parts), options_(std::move(options)), limiter_(options_.bandwidth_limit_bytes_per_s) {}
 
@@ -142,6 +149,10 @@ void SourceMigration::give_up(const Error& error) {
                           .value();
     }
     guest_paused_ = false;
+  }
+  if (error.code == Errc::kPeerLost) {
+    const auto reason = link_->reason_of_peer(deadline_in(kReasonPatience));
+    if (reason) report_.error = reason;
   }
   if (!link_->peer_gave_up()) (void)link_->send(Abort{error.code, to_string(error)});
   report_.status = error.code == Errc::kRefused     ? MigrationStatus::kRefused

@@ -17,8 +17,9 @@ def test_destination_agent_is_killed(folder, network, state):
         receiver.wait_held()
         receiver.kill()
 
-        guests.assert_runs_on_source()
+        guests.wait_running_on_source()
         assert sender.wait(15) == FAILED, sender.output()
+        guests.assert_runs_on_source()
         assert not sender.sessions_left()
         assert guests.destination.userfault_descriptors() == 0
 
@@ -29,8 +30,9 @@ def test_destination_qemu_is_killed(folder, network, state):
          guests.send("--verify") as sender:
         hold_and(receiver, guests.destination.kill)
 
-        guests.assert_runs_on_source()
+        guests.wait_running_on_source()
         assert sender.wait(15) == FAILED, sender.output()
+        guests.assert_runs_on_source()  # the guardian has resumed it
         assert receiver.wait(15) == FAILED, receiver.output()
         assert not sender.sessions_left() and not receiver.sessions_left()
 
@@ -42,7 +44,7 @@ def test_source_agent_is_killed(folder, network, state):
         sender.wait_held()
         sender.kill()
 
-        guests.assert_runs_on_source()
+        guests.assert_runs_on_source()  # the guardian has resumed it
         assert receiver.wait(15) == FAILED, receiver.output()
         assert not receiver.sessions_left()
 

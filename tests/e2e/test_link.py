@@ -16,8 +16,9 @@ def test_link_is_cut_before_the_commit(folder, pair, state):
          guests.send("--verify", "--insecure", "--test-hold", state) as sender:
         hold_and(sender, pair.cut)
 
-        guests.assert_runs_on_source(PATIENCE_S)
+        guests.wait_running_on_source(PATIENCE_S)
         assert sender.wait(PATIENCE_S) == FAILED, sender.output()
+        guests.assert_runs_on_source()
         assert not sender.sessions_left()
         if state != "connecting":  # until then the receiver has heard of nobody, and goes on waiting
             assert receiver.wait(PATIENCE_S) in (FAILED, IN_DOUBT), receiver.output()

@@ -181,6 +181,13 @@ void TcpEndpoint::die_of_socket(int os_errno) {
     die(fail(Errc::kPeerLost, "{} has not answered for {} ms", peer_, options_.peer_timeout.count())
             .value(),
         Farewell::kNone);
+  } else if (os_errno == EFAULT) {
+    // Our side's fault: registered memory has holes, and the kernel found no page to fill one.
+    die(fail(Errc::kSystem,
+             "there is no space for a page of guest memory here: its tmpfs is full, or a memory "
+             "limit is reached")
+            .value(),
+        Farewell::kTellPeer);
   } else {
     Error error = fail(Errc::kPeerLost, "the connection to {} broke", peer_).value();
     error.os_errno = os_errno;

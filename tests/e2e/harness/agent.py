@@ -28,7 +28,7 @@ class Agent:
         self.json_path = self.folder / f"{role}.json"
         self.output_path = self.folder / f"{role}.output"
         self.runtime_folder = _runtime_folder(self.folder)
-        command = [*(("/sbin/ip", "netns", "exec", netns) if netns else ()), *wrapper, str(paths.GODWIT), *arguments,
+        command = [*wrapper, *(("/sbin/ip", "netns", "exec", netns) if netns else ()), str(paths.GODWIT), *arguments,
                    "--json", str(self.json_path)]
         self._environment = {**os.environ, "GODWIT_RUNTIME_DIR": str(self.runtime_folder)}
         with open(self.output_path, "wb") as file:

@@ -4,6 +4,7 @@
 A Machine says what the guest is; the same Machine starts the source and the destination, so that they agree.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -78,7 +79,7 @@ class Qemu:
         self.error_path = self.folder / f"{name}.stderr"
         own_socket = str(self.folder / f"{name}.qmp")
         command = [
-            *(("ip", "netns", "exec", netns) if netns else ()), *wrapper, *paths.qemu_command(machine.version),
+            *wrapper, *(("ip", "netns", "exec", netns) if netns else ()), *paths.qemu_command(machine.version),
             "-name", f"guest={name},debug-threads=on", "-machine", machine.type, "-accel", machine.accelerator,
             "-display", "none", "-monitor", "none", "-serial", f"file:{self.serial_path}",
             "-qmp", f"unix:{self.agent_socket},server=on,wait=off", "-qmp", f"unix:{own_socket},server=on,wait=off",
@@ -150,9 +151,8 @@ class Qemu:
     def userfault_descriptors(self):
         """How many userfaultfds this QEMU holds: none, once no agent has anything to do with it."""
         links = []
-        for fd in os.listdir(f"/proc/{self.pid}/fd"):
-            try:
-                links.append(os.readlink(f"/proc/{self.pid}/fd/{fd}"))
-            except FileNotFoundError:
-                pass
+        with contextlib.suppress(FileNotFoundError):  # the process has ended
+            for fd in os.listdir(f"/proc/{self.pid}/fd"):
+                with contextlib.suppress(FileNotFoundError):
+                    links.append(os.readlink(f"/proc/{self.pid}/fd/{fd}"))
         return sum("userfaultfd" in link for link in links)

@@ -4,6 +4,7 @@
 Every wait has a deadline; a QEMU that has gone away raises QmpError at once.
 """
 
+import contextlib
 import json
 import socket
 import time
@@ -67,8 +68,13 @@ class Qmp:
                 self._socket.settimeout(self._timeout_s)
 
     def run_changes(self):
-        """[(time, runs)] of every STOP and RESUME so far, by QEMU's own clock."""
-        self.command("query-status")  # its answer comes after all earlier events
+        """[(time, runs)] of every STOP and RESUME so far, by QEMU's own clock; also of a QEMU that has ended."""
+        try:
+            self.command("query-status")  # its answer comes after all earlier events
+        except QmpError:
+            with contextlib.suppress(QmpError, OSError):
+                while True:
+                    self._receive()
         return [(event["timestamp"]["seconds"] + event["timestamp"]["microseconds"] / 1e6, event["event"] == "RESUME")
                 for event in self.history if event["event"] in ("STOP", "RESUME")]
 

@@ -53,12 +53,16 @@ class Scenario:
         assert self.source.userfault_descriptors() == 0
         assert self.destination.userfault_descriptors() == 0
 
-    def assert_runs_on_source(self, within_s=RESUME_S + DETECTION_CLOSED_S):
-        """The move failed: the guest runs where it was, nothing of the attempt is left there."""
+    def wait_running_on_source(self, within_s=RESUME_S + DETECTION_CLOSED_S):
+        """The move failed, or will: the guest runs where it was. The agents may still be at work."""
         wait_until(lambda: self.source.qmp.status() == "running", "the guest running on the source", within_s)
-        if self.destination.alive():
-            assert self.destination.qmp.status() != "running"
-            assert_never_two_running(self.source, self.destination)
+
+    def assert_runs_on_source(self, within_s=RESUME_S + DETECTION_CLOSED_S):
+        """The move failed and the source's agent has ended: the guest runs where it was, nothing of the attempt is left
+        there. Stops the guest for a look at its memory."""
+        self.wait_running_on_source(within_s)
+        assert not runs(self.destination)
+        assert_never_two_running(self.source, self.destination)
         self._assert_runs_with_right_memory(self.source)
         wait_until(lambda: self.source.userfault_descriptors() == 0, "the userfaultfd gone from the source's QEMU", 5)
 
