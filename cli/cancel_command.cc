@@ -29,8 +29,8 @@ ExitCode cancel_dead(const SessionRecord& record) {
       return ExitCode::kCompleted;
     case AfterDeath::kInDoubt:
       say(fmt::format(
-          "the {} agent is dead, and the guest may belong to the other host: this needs "
-          "`godwit recover {}`",
+          "the {} agent is dead, and the guest may belong to the other host: look there; "
+          "docs/in-doubt.md says how to settle session {}",
           role, record.session));
       return ExitCode::kInDoubt;
   }

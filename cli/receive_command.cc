@@ -42,7 +42,7 @@ constexpr char kFooter[] =
     "\n"
     "Exit codes: 0 the guest runs here; 1 failed, it runs on the source; 2 usage; 3 the outcome "
     "is\n"
-    "in doubt, needs `godwit recover`; 4 refused before anything was touched.";
+    "in doubt (docs/in-doubt.md); 4 refused before anything was touched.";
 
 Result<std::unique_ptr<ControlConnection>> await_source(const ReceiveOptions& options,
                                                         const ControlSecurity& security,

@@ -67,8 +67,9 @@ std::string render_in_doubt(const MigrationReport& report, SessionRole role,
                     "The guest stands still here, complete. Look at {}: only when it is certain "
                     "that it does not run there, and never will, may it be started here.\n",
                     peer);
-  text += fmt::format("Session {} is kept: it needs `godwit recover {}`.\n", report.session,
-                      report.session);
+  text +=
+      fmt::format("Session {} is kept (`godwit status`); docs/in-doubt.md says how to settle it.\n",
+                  report.session);
   return text;
 }
 

@@ -47,7 +47,7 @@ constexpr char kFooter[] =
     "              --downtime-limit 30ms --bandwidth-limit 10Gbit --verify --json report.json\n"
     "\n"
     "Exit codes: 0 the guest runs there; 1 failed, it runs on here; 2 usage; 3 the outcome is in\n"
-    "doubt, needs `godwit recover`; 4 refused before anything was touched.";
+    "doubt (docs/in-doubt.md); 4 refused before anything was touched.";
 
 Result<SourceOptions> make_source_options(const SendOptions& options, const std::string& session) {
   SourceOptions result;

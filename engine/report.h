@@ -24,7 +24,7 @@ enum class MigrationStatus : uint8_t {
   kFailed = 2,     // the guest runs on the source
   kCancelled = 3,  // the user stopped it; the guest runs on the source
   kRefused = 4,    // found impossible before anything was touched; the guest runs on the source
-  kInDoubt = 5,    // committed, but the destination's answer is missing: `godwit recover`
+  kInDoubt = 5,    // committed, but the destination's answer is missing: docs/in-doubt.md
 };
 
 // Who could write guest memory while a round's pages were found.

@@ -17,6 +17,8 @@ def parse_arguments():
     parser.add_argument("--qemu", choices=["7.2", "10.0"], default="7.2", help="which QEMU (default 7.2)")
     parser.add_argument("--profile", action="append", choices=[profile.name for profile in measure.PROFILES])
     parser.add_argument("--tool", action="append", choices=[tool.name for tool in tools.all_tools()])
+    parser.add_argument("--memory-folder", default="/dev/shm", metavar="DIR",
+                        help="where guest memory lies: a tmpfs or hugetlbfs mount (default /dev/shm)")
     parser.add_argument("--timeout", type=float, default=60, help="seconds after which a move has not converged")
     return parser.parse_args()
 
@@ -34,7 +36,8 @@ def main():
         for profile in profiles:
             for tool in chosen:
                 try:
-                    values = measure.measure(tool, profile, arguments.qemu, arguments.timeout)
+                    values = measure.measure(tool, profile, arguments.qemu, arguments.timeout,
+                                             arguments.memory_folder)
                 except (tools.DidNotComplete, AssertionError) as error:
                     failures.append(f"{profile.name}, {tool.name}, run {run + 1}: {error}")
                     print(f"[{time.monotonic() - started:5.0f} s] {failures[-1]}", file=sys.stderr, flush=True)
@@ -46,7 +49,7 @@ def main():
     rows = report.rows(results)
     targets = report.targets(rows, profiles)
     print(f"QEMU {arguments.qemu}, TCG, {os.cpu_count()} CPUs, kernel {os.uname().release}, "
-          "one network namespace's loopback, memory preallocated on both sides\n")
+          f"one network namespace's loopback, memory in {arguments.memory_folder}, preallocated on both sides\n")
     print(report.markdown(rows, targets, failures))
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:

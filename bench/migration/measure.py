@@ -58,12 +58,12 @@ class HeartbeatWatch:
         return json.loads(output)
 
 
-def measure(tool, profile, version, timeout_s):
+def measure(tool, profile, version, timeout_s, memory_folder):
     """Returns {metric: value} of one move. Raises DidNotComplete, or AssertionError if memory came out wrong."""
     guest = BootSector(profile.fill_mib * MIB, profile.dirty_mib, profile.passes_per_letter)
     with tempfile.TemporaryDirectory() as folder, Namespace() as network:
         image = guest.write_image(f"{folder}/floppy")
-        machine = Machine(Memory(profile.memory_mib, preallocated=True), version, arguments=(
+        machine = Machine(Memory(profile.memory_mib, folder=memory_folder, preallocated=True), version, arguments=(
             "-nodefaults", "-vga", "none", "-drive", f"file={image},format=raw,if=floppy,readonly=on"))
         with Qemu(machine, "source", folder, netns=network.name) as source, \
              Qemu(machine, "destination", folder, incoming=True, netns=network.name) as destination:

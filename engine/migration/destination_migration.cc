@@ -283,7 +283,7 @@ Status DestinationMigration::start_guest() {
   const double start_ms = to_milliseconds(Clock::now() - start);
   enter(DestinationState::kRunning);
   report_.status = MigrationStatus::kCompleted;
-  // A source that is gone by now learns it from `recover`; the guest runs.
+  // A source that is gone by now is in doubt; the guest runs.
   (void)link_->send(Running{.start_ms = start_ms});
   return {};
 }

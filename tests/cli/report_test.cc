@@ -116,7 +116,7 @@ TEST(ReportText, SaysInDoubtWhatItNeedsAndDoesNotClaimWhereTheGuestRuns) {
   report.status = MigrationStatus::kInDoubt;
   for (SessionRole role : {SessionRole::kSource, SessionRole::kDestination}) {
     std::string text = render_report_text(report, role, "host-b:7471");
-    EXPECT_NE(text.find("godwit recover 00c0ffee00c0ffee"), std::string::npos);
+    EXPECT_NE(text.find("Session 00c0ffee00c0ffee is kept"), std::string::npos);
     EXPECT_EQ(text.find("runs on"), std::string::npos);
   }
 }

@@ -33,7 +33,7 @@ def test_link_cut_between_commit_and_its_answer_leaves_the_guest_paused(folder, 
         assert sender.wait(PATIENCE_S) == IN_DOUBT, sender.output()
         assert receiver.wait(PATIENCE_S) in (IN_DOUBT, 0), receiver.output()
         assert not runs(guests.source)
-        assert "recover" in sender.output()
+        assert "docs/in-doubt.md" in sender.output()
         assert sender.sessions_left(), "the decision must outlive the agent"
 
 
