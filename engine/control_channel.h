@@ -33,8 +33,8 @@ class ControlChannel {
   // Returns the next message. kTimeout leaves the channel alive, and nothing half-read.
   virtual Result<std::vector<std::byte>> receive(Deadline deadline) = 0;
 
-  // The one-time token for a lane, the same at both ends and known to nobody else (TLS 1.3 exporter,
-  // RFC 8446 section 7.5).
+  // The one-time token for a lane, the same at both ends and known to nobody else (TLS 1.3
+  // exporter, RFC 8446 section 7.5).
   virtual Result<std::array<std::byte, 32>> lane_token(uint32_t lane) const = 0;
 
   // "TLS 1.3, pre-shared key", "none (insecure)": for the report.

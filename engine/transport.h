@@ -10,11 +10,11 @@
 // Payloads are never staged: bytes leave from where they lie in local registered memory and arrive
 // where they belong in the peer's.
 //
-// The memory may change under a write. Guest memory is live until the guest is paused, so a transport
-// that checksums payloads can find a page that was written between its checksum and its transmission.
-// Such a page is *torn*: for a batch posted as kLive its completion says so and the caller sends the
-// page again (the guest's dirty log has it too); for a batch posted as kFrozen it is corruption, and
-// ends the connection.
+// The memory may change under a write. Guest memory is live until the guest is paused, so a
+// transport that checksums payloads can find a page that was written between its checksum and its
+// transmission. Such a page is *torn*: for a batch posted as kLive its completion says so and the
+// caller sends the page again (the guest's dirty log has it too); for a batch posted as kFrozen it
+// is corruption, and ends the connection.
 #pragma once
 
 #include <array>
@@ -30,9 +30,11 @@
 
 namespace godwit {
 
-// A peer's registered memory as it travels on the control connection. Fixed width on every platform.
+// A peer's registered memory as it travels on the control connection. Fixed width on every
+// platform.
 struct RemoteRegion {
-  uint64_t base;  // what offset 0 of the region is called by the transport (RDMA: an address; else 0)
+  uint64_t
+      base;  // what offset 0 of the region is called by the transport (RDMA: an address; else 0)
   uint64_t size_bytes;
   uint64_t key;  // unguessable; valid for one migration only
 };
@@ -46,8 +48,8 @@ enum class RemoteAccess : uint8_t {
   kReadWrite = 3,
 };
 
-// Registered local memory. RAII: unregisters when destroyed; must outlive every Endpoint that has an
-// operation in flight on it.
+// Registered local memory. RAII: unregisters when destroyed; must outlive every Endpoint that has
+// an operation in flight on it.
 class MemoryRegion {
  public:
   virtual ~MemoryRegion() = default;
@@ -61,8 +63,8 @@ class MemoryRegion {
   MemoryRegion() = default;
 };
 
-// One operation moves at most kOperationBytesMax, so that a completion can name its torn pages in one
-// word. Neighbouring operations are merged on the wire by the transport.
+// One operation moves at most kOperationBytesMax, so that a completion can name its torn pages in
+// one word. Neighbouring operations are merged on the wire by the transport.
 inline constexpr uint64_t kOperationPagesMax = 64;
 inline constexpr uint64_t kOperationBytesMax = kOperationPagesMax * kBasePageBytes;
 
@@ -92,19 +94,18 @@ struct Completion {
 };
 
 struct Capabilities {
-  std::string name;         // "tcp", "rdma", "loopback"
-  bool one_sided;           // the peer's CPU is not in the path
+  std::string name;  // "tcp", "rdma", "loopback"
+  bool one_sided;    // the peer's CPU is not in the path
   uint32_t messages_bytes_max;
   uint32_t operations_in_flight_max;
 };
 
 // One connected peer.
 //
-// Thread: everything but shut_down() is called by one thread, the endpoint's owner. A transport that
-// is not one_sided makes progress, and serves its peer, only inside poll(), flush(), send() and
-// receive(): a passive owner sits in receive().
-// Errors: any Error but kTimeout means the endpoint is dead; operations already accepted still
-// complete, as kFlushed, through poll().
+// Thread: everything but shut_down() is called by one thread, the endpoint's owner. A transport
+// that is not one_sided makes progress, and serves its peer, only inside poll(), flush(), send()
+// and receive(): a passive owner sits in receive(). Errors: any Error but kTimeout means the
+// endpoint is dead; operations already accepted still complete, as kFlushed, through poll().
 class Endpoint {
  public:
   virtual ~Endpoint() = default;
@@ -119,20 +120,21 @@ class Endpoint {
   virtual Result<size_t> post_writes(std::span<const TransferOp> ops, SourceMemory memory) = 0;
   virtual Result<size_t> post_reads(std::span<const TransferOp> ops) = 0;
 
-  // Takes completions, waiting until there is at least one or the deadline passes. Returns how many:
-  // 0 only at the deadline, or at once when nothing is in flight. On a dead endpoint it returns what is
-  // left (kFlushed), then the error.
+  // Takes completions, waiting until there is at least one or the deadline passes. Returns how
+  // many: 0 only at the deadline, or at once when nothing is in flight. On a dead endpoint it
+  // returns what is left (kFlushed), then the error.
   virtual Result<size_t> poll(std::span<Completion> completions, Deadline deadline) = 0;
 
   // Returns once all writes posted before lie in the peer's memory, visible to its CPUs. Their
   // completions are still to be polled.
   virtual Status flush(Deadline deadline) = 0;
 
-  // Small ordered messages, at most capabilities().messages_bytes_max. A message arrives after every
-  // write that was posted before it on this endpoint.
+  // Small ordered messages, at most capabilities().messages_bytes_max. A message arrives after
+  // every write that was posted before it on this endpoint.
   virtual Status send(std::span<const std::byte> message, Deadline deadline) = 0;
 
-  // Returns the size of the message put at the start of `message`. kTimeout leaves the endpoint alive.
+  // Returns the size of the message put at the start of `message`. kTimeout leaves the endpoint
+  // alive.
   virtual Result<size_t> receive(std::span<std::byte> message, Deadline deadline) = 0;
 
   // Thread: any. Wakes whatever the owner waits in; the endpoint is dead from then on.
@@ -160,8 +162,8 @@ class Listener {
   // "HOST:PORT" (IPv6 in brackets) that a peer can connect to, with the port really bound.
   virtual std::string address() const = 0;
 
-  // Waits for the connection that presents `expected`. Others are closed, at a cost of at most 64 KiB
-  // and 5 seconds each, and do not delay the one that is expected.
+  // Waits for the connection that presents `expected`. Others are closed, at a cost of at most 64
+  // KiB and 5 seconds each, and do not delay the one that is expected.
   virtual Result<std::unique_ptr<Endpoint>> accept(const LaneTicket& expected,
                                                    Deadline deadline) = 0;
 

@@ -9,9 +9,8 @@ namespace godwit {
 [[noreturn]] void check_failed(const char* condition, const char* file, int line);
 }
 
-#define CHECK(condition)                                                          \
-  ((condition) ? static_cast<void>(0)                                             \
-               : ::godwit::check_failed(#condition, __FILE__, __LINE__))
+#define CHECK(condition) \
+  ((condition) ? static_cast<void>(0) : ::godwit::check_failed(#condition, __FILE__, __LINE__))
 
 #ifdef NDEBUG
 #define DCHECK(condition) static_cast<void>(sizeof(!(condition)))

@@ -9,14 +9,22 @@ namespace godwit {
 
 const char* to_string(Errc code) {
   switch (code) {
-    case Errc::kRefused: return "refused";
-    case Errc::kPeerLost: return "peer lost";
-    case Errc::kCorrupt: return "corrupt";
-    case Errc::kTimeout: return "timed out";
-    case Errc::kCancelled: return "cancelled";
-    case Errc::kSystem: return "system call failed";
-    case Errc::kGuest: return "guest operation failed";
-    case Errc::kInDoubt: return "outcome in doubt";
+    case Errc::kRefused:
+      return "refused";
+    case Errc::kPeerLost:
+      return "peer lost";
+    case Errc::kCorrupt:
+      return "corrupt";
+    case Errc::kTimeout:
+      return "timed out";
+    case Errc::kCancelled:
+      return "cancelled";
+    case Errc::kSystem:
+      return "system call failed";
+    case Errc::kGuest:
+      return "guest operation failed";
+    case Errc::kInDoubt:
+      return "outcome in doubt";
   }
   CHECK(false && "an Errc outside its enumerators");
 }

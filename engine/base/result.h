@@ -76,16 +76,16 @@ tl::unexpected<Error> fail_errno(int os_errno, fmt::format_string<Args...> forma
 #define GODWIT_CONCAT(a, b) GODWIT_CONCAT_INNER(a, b)
 
 // Returns from the enclosing function when `expr` (a Status or Result) failed.
-#define RETURN_IF_ERROR(expr)                                                            \
-  do {                                                                                   \
-    auto&& godwit_status = (expr);                                                       \
-    if (!godwit_status) return tl::unexpected<::godwit::Error>(godwit_status.error());   \
+#define RETURN_IF_ERROR(expr)                                                          \
+  do {                                                                                 \
+    auto&& godwit_status = (expr);                                                     \
+    if (!godwit_status) return tl::unexpected<::godwit::Error>(godwit_status.error()); \
   } while (false)
 
 // ASSIGN_OR_RETURN(int fd, open_it()): declares or assigns the value, or returns the error.
 #define ASSIGN_OR_RETURN(lhs, expr) \
   ASSIGN_OR_RETURN_INNER(GODWIT_CONCAT(godwit_result_, __LINE__), lhs, expr)
-#define ASSIGN_OR_RETURN_INNER(result, lhs, expr)                     \
-  auto result = (expr);                                               \
+#define ASSIGN_OR_RETURN_INNER(result, lhs, expr)                      \
+  auto result = (expr);                                                \
   if (!result) return tl::unexpected<::godwit::Error>(result.error()); \
   lhs = std::move(*result)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Guest RAM as the agent sees it: blocks of memory shared with the VMM, mapped here. A block is what
-// QEMU calls a RAM block and a backend object: the unit of naming and of page size.
+// Guest RAM as the agent sees it: blocks of memory shared with the VMM, mapped here. A block is
+// what QEMU calls a RAM block and a backend object: the unit of naming and of page size.
 #pragma once
 
 #include <cstddef>
@@ -16,9 +16,9 @@
 namespace godwit {
 
 struct GuestBlock {
-  std::string name;  // the VMM's name for it, the same on both hosts
-  uint64_t page_size_bytes;  // of the backing: 4 KiB, 2 MiB or 1 GiB; the unit of dirtiness
-  int numa_node;             // where the layout asks it to be; -1 = anywhere
+  std::string name;             // the VMM's name for it, the same on both hosts
+  uint64_t page_size_bytes;     // of the backing: 4 KiB, 2 MiB or 1 GiB; the unit of dirtiness
+  int numa_node;                // where the layout asks it to be; -1 = anywhere
   std::span<std::byte> memory;  // mapped in this process, shared with the VMM; owned by the adapter
   int fd;                       // the file behind it, for SEEK_HOLE; -1 when there is none
   uint64_t fd_offset_bytes;     // where the block starts in that file
@@ -42,8 +42,8 @@ void subtract(GuestPageSet& pages, const GuestPageSet& other);
 void intersect(GuestPageSet& pages, const GuestPageSet& other);
 void clear(GuestPageSet& pages);
 
-// Sets exactly the bits of pages that have storage behind them (lseek SEEK_DATA/SEEK_HOLE), i.e. those
-// that are not holes. A block without a file counts as present throughout. Looking does not
+// Sets exactly the bits of pages that have storage behind them (lseek SEEK_DATA/SEEK_HOLE), i.e.
+// those that are not holes. A block without a file counts as present throughout. Looking does not
 // allocate: a load through a mapping would.
 Status find_present_pages(const GuestBlock& block, PageBitmap& present);
 

@@ -42,8 +42,8 @@ class PageBitmap {
   uint64_t count_in(PageRun run) const;
   bool empty() const;
 
-  // The first run of set bits that starts at or after `from` and before `end`, cut at `end`; nothing
-  // when there is none.
+  // The first run of set bits that starts at or after `from` and before `end`, cut at `end`;
+  // nothing when there is none.
   //   for (auto run = bitmap.next_run(0, end); run;
   //        run = bitmap.next_run(run->first_page + run->page_count, end))
   std::optional<PageRun> next_run(uint64_t from, uint64_t end) const;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Is this page all zeroes? AVX-512, AVX2 and portable versions, chosen once at run time by what the CPU
-// has. Almost every page that is not zero says so in its first cache lines, and an all-zero page costs
-// one pass at memory speed (measured: 23 GiB/s from DRAM, whichever version).
+// Is this page all zeroes? AVX-512, AVX2 and portable versions, chosen once at run time by what the
+// CPU has. Almost every page that is not zero says so in its first cache lines, and an all-zero
+// page costs one pass at memory speed (measured: 23 GiB/s from DRAM, whichever version).
 #pragma once
 
 #include <cstddef>

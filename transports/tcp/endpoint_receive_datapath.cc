@@ -244,7 +244,8 @@ Status TcpEndpoint::on_ack() {
 Status TcpEndpoint::on_goodbye() {
   ASSIGN_OR_RETURN(Goodbye goodbye, decode_goodbye({body_.get(), received_.body_bytes}));
   // What is cancelled or in doubt at the other end is not so here.
-  const bool says_why = goodbye.code == Errc::kCorrupt || goodbye.code == Errc::kRefused;
+  const bool says_why = goodbye.code == Errc::kCorrupt || goodbye.code == Errc::kRefused ||
+                        goodbye.code == Errc::kSystem;
   const Errc code = says_why ? goodbye.code : Errc::kPeerLost;
   const auto error = fail(code, "{} ended the connection: {}", peer_, goodbye.text.data());
   die(error.value(), Farewell::kNone);
