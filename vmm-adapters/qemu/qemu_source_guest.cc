@@ -152,8 +152,13 @@ Status DirectSourceGuest::resume() {
     ASSIGN_OR_RETURN(channel_, qemu::give_channel(*client_, command_deadline()));
     phase_ = Phase::kPaused;
   }
-  RETURN_IF_ERROR(client_->execute("cont", {}, command_deadline()));
-  ASSIGN_OR_RETURN(std::string state, run_state());
+  // More than once: a stop that was not answered in time may take effect after the first cont.
+  const Deadline deadline = command_deadline();
+  std::string state;
+  do {
+    RETURN_IF_ERROR(client_->execute("cont", {}, deadline));
+    ASSIGN_OR_RETURN(state, run_state());
+  } while (state == "paused" && Clock::now() < deadline);
   if (state != "running") {
     return fail(Errc::kGuest, "the guest is in state '{}' after it was told to go on", state);
   }

@@ -6,6 +6,7 @@
 #include <sys/un.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 
@@ -26,6 +27,12 @@ Status wait_ready(int fd, short events, Deadline deadline) {
     if (ready == 0) return fail(Errc::kTimeout, "QMP: QEMU did not answer in time");
     if (errno != EINTR) return fail_errno(errno, "QMP: poll");
   }
+}
+
+// Unlike those of other processes, and of earlier connections of this one.
+int64_t next_command_id() {
+  static std::atomic<int64_t> count{0};
+  return (static_cast<int64_t>(getpid()) << 24) + ++count;
 }
 
 }  // namespace
@@ -75,13 +82,14 @@ Result<Json> QmpClient::execute(std::string_view command, const Json& arguments,
 Result<Json> QmpClient::execute_with_fd(std::string_view command, const Json& arguments, int fd,
                                         Deadline deadline) {
   if (broken_) return fail(Errc::kPeerLost, "QMP: the connection to QEMU broke before");
-  Json request = {{"execute", command}};
+  const int64_t id = next_command_id();
+  Json request = {{"execute", command}, {"id", id}};
   if (!arguments.is_null() && !arguments.empty()) request["arguments"] = arguments;
   RETURN_IF_ERROR(send_line(request.dump() + "\n", fd, deadline));
-  return wait_answer(command, deadline);
+  return wait_answer(command, id, deadline);
 }
 
-Result<Json> QmpClient::wait_answer(std::string_view command, Deadline deadline) {
+Result<Json> QmpClient::wait_answer(std::string_view command, int64_t id, Deadline deadline) {
   while (true) {
     Result<Json> object = receive(deadline);
     if (!object) {
@@ -93,6 +101,9 @@ Result<Json> QmpClient::wait_answer(std::string_view command, Deadline deadline)
       events_.push_back(std::move(*object));
       continue;
     }
+    // QEMU sends the answer of a command that an earlier connection did not wait for to its next
+    // one.
+    if (integer_or(*object, "id", id) != id) continue;
     if (const Json& error = field(*object, "error"); error.is_object()) {
       return fail(Errc::kGuest, "QEMU refused {}: {}", command,
                   string_or(error, "desc", "no reason given"));

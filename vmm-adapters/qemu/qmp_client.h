@@ -64,7 +64,7 @@ class QmpClient {
   Status negotiate(Deadline deadline);
   Status send_line(const std::string& line, int fd, Deadline deadline);
   Result<Json> receive(Deadline deadline);  // one object
-  Result<Json> wait_answer(std::string_view command, Deadline deadline);
+  Result<Json> wait_answer(std::string_view command, int64_t id, Deadline deadline);
 
   UniqueFd socket_;
   std::string received_;

@@ -92,7 +92,7 @@ TEST(QmpClient, ReturnsTheAnswerAndKeepsTheEventsAroundIt) {
   peer.finish();
   ASSERT_TRUE(answer) << to_string(answer.error());
   EXPECT_EQ(integer_or(*answer, "a", 0), 1);
-  EXPECT_EQ(heard, R"({"arguments":{"key":"value"},"execute":"do-it"})");
+  EXPECT_TRUE(heard.starts_with(R"({"arguments":{"key":"value"},"execute":"do-it","id":)"));
   ASSERT_TRUE(event) << to_string(event.error());
   EXPECT_EQ(integer_or(field(*event, "data"), "x", 0), 2);
 }
