@@ -32,7 +32,7 @@ def test_destination_qemu_is_killed(folder, network, state):
 
         guests.wait_running_on_source()
         assert sender.wait(15) == FAILED, sender.output()
-        guests.assert_runs_on_source()  # the guardian has resumed it
+        guests.assert_runs_on_source()
         assert receiver.wait(15) == FAILED, receiver.output()
         assert not sender.sessions_left() and not receiver.sessions_left()
 

@@ -185,8 +185,7 @@ void TcpEndpoint::die_of_socket(int os_errno) {
     // Our side's fault: registered memory has holes, and the kernel found no page to fill one.
     die(fail(Errc::kSystem,
              "there is no space for a page of guest memory: the tmpfs behind it is full, or a "
-             "memory "
-             "limit is reached")
+             "memory limit is reached")
             .value(),
         Farewell::kTellPeer);
   } else {

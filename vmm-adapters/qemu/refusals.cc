@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <string>
 
+#include "vmm-adapters/qemu/migration_settings.h"
+
 namespace godwit::qemu {
 namespace {
 
@@ -89,9 +91,7 @@ Status check_migratable(QmpClient& client, Deadline deadline) {
                 blocked[0].get<std::string>());
   }
   std::string status = string_or(migration, "status", "none");
-  for (std::string_view settled : {"none", "completed", "failed", "cancelled"}) {
-    if (status == settled) return {};
-  }
+  if (is_settled(status)) return {};
   return fail(Errc::kRefused, "QEMU is already migrating this guest (status {}): wait or cancel it",
               status);
 }
