@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/agent_options.h"
 
+#include <CLI/CLI.hpp>
+
 #include "transports/control/control_address.h"
 
 namespace godwit::cli {

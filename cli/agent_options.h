@@ -3,12 +3,14 @@
 // The options that `send` and `receive` share, and what follows from them.
 #pragma once
 
-#include <CLI/CLI.hpp>
-
 #include <string>
 
 #include "engine/base/result.h"
 #include "transports/control/control_security.h"
+
+namespace CLI {
+class App;
+}
 
 namespace godwit::cli {
 
@@ -32,16 +34,5 @@ Result<ControlSecurity> choose_security(const AgentOptions& options, const std::
 
 // How the report names it: "none (loopback only)" when nothing was said and nothing was needed.
 std::string describe_security(const AgentOptions& options, const ControlSecurity& security);
-
-// A CLI11 check out of a parser of ours.
-template <typename Parse>
-CLI::Validator understood_by(Parse parse, const std::string& name) {
-  return CLI::Validator(
-      [parse](const std::string& text) {
-        auto parsed = parse(text);
-        return parsed ? std::string() : to_string(parsed.error());
-      },
-      name);
-}
 
 }  // namespace godwit::cli

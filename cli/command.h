@@ -4,9 +4,11 @@
 // `exit_code`.
 #pragma once
 
-#include <CLI/CLI.hpp>
-
 #include "cli/report_text.h"
+
+namespace CLI {
+class App;
+}
 
 namespace godwit::cli {
 

@@ -2,8 +2,9 @@
 //
 // Shell completion, made from the parser itself, so that it knows every command and option there
 // is.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
+#include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
 

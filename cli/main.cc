@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The `godwit` program: parses the command line and hands over to the command's own file.
+#include <CLI/CLI.hpp>
 #include <csignal>
 
 #include "cli/command.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <unistd.h>
+#include <CLI/CLI.hpp>
 
 #include <memory>
 #include <string>
@@ -11,6 +12,7 @@
 #include "cli/guest_access.h"
 #include "cli/interrupt_watcher.h"
 #include "cli/lane_transport.h"
+#include "cli/option_check.h"
 #include "cli/report_output.h"
 #include "cli/units.h"
 #include "cli/version.h"

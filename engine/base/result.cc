@@ -29,6 +29,13 @@ const char* to_string(Errc code) {
   CHECK(false && "an Errc outside its enumerators");
 }
 
+Error make_error(Errc code, int os_errno, fmt::string_view format, fmt::format_args args) {
+  Error error{code, os_errno, {}};
+  auto end = fmt::vformat_to_n(error.message.data(), error.message.size() - 1, format, args);
+  *end.out = '\0';
+  return error;
+}
+
 std::string to_string(const Error& error) {
   if (error.os_errno == 0) return std::string(error.text());
   // std::error_code rather than strerror: the latter is not safe between threads.

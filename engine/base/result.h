@@ -8,7 +8,7 @@
 // memory is short.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <array>
 #include <cstring>
@@ -50,24 +50,22 @@ template <typename T>
 using Result = tl::expected<T, Error>;
 using Status = Result<void>;
 
+// The formatting of every fail() below: here once, instead of a formatter in each file that can fail.
+Error make_error(Errc code, int os_errno, fmt::string_view format, fmt::format_args args);
+
 // Builds an Error in place of a Result's value. The text is cut where it is too long.
 //   return fail(Errc::kRefused, "RAM block '{}' is not shared", name);
 template <typename... Args>
 tl::unexpected<Error> fail(Errc code, fmt::format_string<Args...> format, Args&&... args) {
-  Error error{code, 0, {}};
-  auto end = fmt::format_to_n(error.message.data(), error.message.size() - 1, format,
-                              std::forward<Args>(args)...);
-  *end.out = '\0';
-  return tl::unexpected<Error>(error);
+  return tl::unexpected<Error>(make_error(code, 0, format, fmt::make_format_args(args...)));
 }
 
 // The same for a failed system call: `os_errno` is usually errno.
 //   return fail_errno(errno, "mmap {} bytes of {}", size, path);
 template <typename... Args>
 tl::unexpected<Error> fail_errno(int os_errno, fmt::format_string<Args...> format, Args&&... args) {
-  tl::unexpected<Error> error = fail(Errc::kSystem, format, std::forward<Args>(args)...);
-  error.value().os_errno = os_errno;
-  return error;
+  return tl::unexpected<Error>(
+      make_error(Errc::kSystem, os_errno, format, fmt::make_format_args(args...)));
 }
 
 }  // namespace godwit

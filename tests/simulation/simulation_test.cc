@@ -5,7 +5,7 @@
 //   simulation_test --seeds=A..B      these seeds (default: 1..2000)
 //   simulation_test --seeds=17        one, described before it runs
 //   simulation_test --jobs=N          so many at a time
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
