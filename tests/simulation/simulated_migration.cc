@@ -28,7 +28,7 @@ class StateWatcher final : public MigrationObserver {
       : state_(std::move(state)), action_(std::move(action)) {}
 
   void on_state(std::string_view state) override {
-    if (action_ && state == state_) action_();
+    if (state == state_) action_();
   }
   void on_progress(const Progress&) override {}
 
@@ -141,13 +141,17 @@ void Simulation::migrate() {
 
   SourceMigration* source_migration = nullptr;
   DestinationMigration* destination_migration = nullptr;
-  StateWatcher source_watcher(
-      plan_.cancel_source_in ? to_string(*plan_.cancel_source_in) : "",
-      plan_.cancel_source_in ? [&] { source_migration->cancel(); } : std::function<void()>());
+  std::atomic<bool> cancel_was_asked = false;
+  StateWatcher source_watcher(plan_.cancel_source_in ? to_string(*plan_.cancel_source_in) : "",
+                              [&] {
+                                cancel_was_asked = true;
+                                source_migration->cancel();
+                              });
   StateWatcher destination_watcher(
-      plan_.cancel_destination_in ? to_string(*plan_.cancel_destination_in) : "",
-      plan_.cancel_destination_in ? [&] { destination_migration->cancel(); }
-                                  : std::function<void()>());
+      plan_.cancel_destination_in ? to_string(*plan_.cancel_destination_in) : "", [&] {
+        cancel_was_asked = true;
+        destination_migration->cancel();
+      });
 
   SourceMigration source({*source_, source_transport, *control.first, source_watcher, source_log_},
                          plan_.source);
@@ -160,6 +164,7 @@ void Simulation::migrate() {
   std::thread destination_thread([&] { outcome_.destination = destination.run(); });
   outcome_.source = source.run();
   destination_thread.join();
+  outcome_.cancel_was_asked = cancel_was_asked;
 }
 
 // Called just before the first step at the destination: now both memories must be equal.

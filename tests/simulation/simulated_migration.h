@@ -5,11 +5,9 @@
 //
 //   - The guest never runs on both sides.
 //   - Whoever says "completed" is right; a source that says "failed" has the guest running with its
-//   memory
-//     as it should be, and no tracking left on it.
+//     memory as it should be, and no tracking left on it.
 //   - A guest that starts at the destination has every byte and the device state of the paused
-//   source, and
-//     goes on exactly where it was.
+//     source, and goes on exactly where it was.
 //   - The decision was written down on both sides before it took effect.
 #pragma once
 
@@ -24,6 +22,7 @@ namespace godwit {
 struct SimulationOutcome {
   MigrationReport source;
   MigrationReport destination;
+  bool cancel_was_asked = false;  // the state that the plan cancels in was entered
   bool destination_started = false;
   bool memory_equal_at_start = false;        // only with destination_started
   std::vector<std::string> broken_promises;  // empty when all is well
