@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "engine/base/check.h"
+#include "tests/support/connected_endpoints.h"
 #include "transports/tcp/tcp_transport.h"
 
 namespace godwit {
@@ -47,11 +48,10 @@ class Lane {
         destination_(TcpTransport::open(options).value()) {
     local_ = source_->register_memory(from(), RemoteAccess::kNone).value();
     remote_ = destination_->register_memory(to(), RemoteAccess::kWrite).value();
-    auto listener = destination_->listen("127.0.0.1:0").value();
-    const Deadline deadline = deadline_in(seconds(10));
-    std::jthread connecting(
-        [&] { source_end_ = source_->connect(listener->address(), kTicket, deadline).value(); });
-    destination_end_ = listener->accept(kTicket, deadline).value();
+    test::ConnectedEndpoints ends =
+        test::connect_endpoints(*source_, *destination_, "127.0.0.1:0", kTicket);
+    source_end_ = std::move(ends.source);
+    destination_end_ = std::move(ends.destination);
     serving_ = std::jthread([this] {
       std::array<std::byte, 64> message;
       while (destination_end_->receive(message, deadline_in(seconds(60)))) {

@@ -50,7 +50,8 @@ template <typename T>
 using Result = tl::expected<T, Error>;
 using Status = Result<void>;
 
-// The formatting of every fail() below: here once, instead of a formatter in each file that can fail.
+// The formatting of every fail() below: here once, instead of a formatter in each file that can
+// fail.
 Error make_error(Errc code, int os_errno, fmt::string_view format, fmt::format_args args);
 
 // Builds an Error in place of a Result's value. The text is cut where it is too long.

@@ -19,6 +19,7 @@
 #include "engine/base/check.h"
 #include "engine/base/unique_fd.h"
 #include "engine/session/session_directory.h"
+#include "tests/support/runtime_directory.h"
 
 namespace godwit::cli {
 namespace {
@@ -27,17 +28,6 @@ constexpr char kSession[] = "00c0ffee00c0ffee";
 
 class GuardianTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = "/tmp/godwit-guardian-XXXXXX";
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-    ::setenv("GODWIT_RUNTIME_DIR", (folder_ + "/run").c_str(), 1);
-  }
-  void TearDown() override {
-    ::unsetenv("GODWIT_RUNTIME_DIR");
-    std::filesystem::remove_all(folder_);
-  }
-
   struct Death {
     bool guest_resumed;
     bool session_left;
@@ -61,11 +51,11 @@ class GuardianTest : public testing::Test {
 
     pollfd entry{handle.get(), POLLIN, 0};
     EXPECT_EQ(::poll(&entry, 1, 20'000), 1) << "the guardian stayed";
-    return {std::filesystem::exists(folder_ + "/resumed"),
-            std::filesystem::exists(folder_ + "/run/" + kSession + "/" + to_string(role))};
+    return {std::filesystem::exists(directory_.beside("resumed")),
+            std::filesystem::exists(directory_.path() + "/" + kSession + "/" + to_string(role))};
   }
 
-  std::string folder_;
+  test::RuntimeDirectory directory_;
 
  private:
   [[noreturn]] void run_agent(SessionRole role, const std::function<void(SessionDirectory&)>& then,
@@ -74,7 +64,8 @@ class GuardianTest : public testing::Test {
       std::ofstream(guest) << "running";
       return {};
     });
-    auto directory = SessionDirectory::create(kSession, role, {"peer", folder_ + "/resumed"});
+    auto directory =
+        SessionDirectory::create(kSession, role, {"peer", directory_.beside("resumed")});
     if (!guardian || !directory) _exit(1);
     (*guardian)->watch_over(kSession);
     then(**directory);

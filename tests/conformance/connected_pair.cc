@@ -94,19 +94,8 @@ LaneTicket make_ticket(uint32_t lane) {
 }
 
 EndpointPair connect_pair(const TransportKind& kind, TransportPair& transports) {
-  auto listener = transports.destination->listen(kind.listen_address);
-  CHECK(listener.has_value());
-  const Deadline deadline = deadline_in(kTestTime);
-  EndpointPair pair;
-  std::jthread connecting([&] {
-    auto endpoint = transports.source->connect((*listener)->address(), make_ticket(0), deadline);
-    if (endpoint) pair.source = std::move(*endpoint);
-  });
-  auto endpoint = (*listener)->accept(make_ticket(0), deadline);
-  connecting.join();
-  CHECK(endpoint.has_value() && pair.source != nullptr);
-  pair.destination = std::move(*endpoint);
-  return pair;
+  return test::connect_endpoints(*transports.source, *transports.destination, kind.listen_address,
+                                 make_ticket(0));
 }
 
 PassivePeer::PassivePeer(std::unique_ptr<Endpoint> endpoint) : endpoint_(std::move(endpoint)) {

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "engine/transport.h"
+#include "tests/support/connected_endpoints.h"
 
 namespace godwit::conformance {
 
@@ -52,10 +53,7 @@ std::vector<TransportKind> all_transport_kinds();
 
 LaneTicket make_ticket(uint32_t lane);
 
-struct EndpointPair {
-  std::unique_ptr<Endpoint> source;
-  std::unique_ptr<Endpoint> destination;
-};
+using EndpointPair = test::ConnectedEndpoints;
 
 // Connects lane 0. Aborts the test when that fails.
 EndpointPair connect_pair(const TransportKind& kind, TransportPair& transports);

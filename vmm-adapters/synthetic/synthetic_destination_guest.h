@@ -3,6 +3,7 @@
 // The engine's view of a synthetic machine that waits for a guest.
 #pragma once
 
+#include <atomic>
 #include <memory>
 
 #include "engine/guest.h"
@@ -21,7 +22,7 @@ class SyntheticDestinationGuest final : public DestinationGuest {
   Status start() override;
   Status abandon() override;
 
-  // For those who judge the migration.
+  // For those who judge the migration, from any thread.
   SyntheticMachine& machine() { return *machine_; }
   bool abandoned() const { return state_ == State::kAbandoned; }
   bool started() const { return state_ == State::kStarted; }
@@ -39,7 +40,7 @@ class SyntheticDestinationGuest final : public DestinationGuest {
       : machine_(std::move(machine)) {}
 
   std::unique_ptr<SyntheticMachine> machine_;
-  State state_ = State::kWaiting;
+  std::atomic<State> state_ = State::kWaiting;
 };
 
 }  // namespace godwit

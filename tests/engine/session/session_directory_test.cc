@@ -13,28 +13,16 @@
 #include <string>
 
 #include "engine/base/check.h"
+#include "tests/support/runtime_directory.h"
 
 namespace godwit {
 namespace {
 
 constexpr char kSession[] = "00c0ffee00c0ffee";
 
-// Sessions of this test only, in a runtime directory of its own.
 class SessionDirectoryTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = "/tmp/godwit-session-XXXXXX";
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-    // The folder itself is made by the code under test.
-    ::setenv("GODWIT_RUNTIME_DIR", (folder_ + "/run").c_str(), 1);
-  }
-  void TearDown() override {
-    ::unsetenv("GODWIT_RUNTIME_DIR");
-    std::filesystem::remove_all(folder_);
-  }
-
-  std::string path(const std::string& name) const { return folder_ + "/run/" + name; }
+  std::string path(const std::string& name) const { return directory_.path() + "/" + name; }
 
   static std::unique_ptr<SessionDirectory> create(SessionRole role = SessionRole::kSource) {
     Result<std::unique_ptr<SessionDirectory>> directory =
@@ -43,7 +31,7 @@ class SessionDirectoryTest : public testing::Test {
     return std::move(*directory);
   }
 
-  std::string folder_;
+  test::RuntimeDirectory directory_;
 };
 
 TEST_F(SessionDirectoryTest, TellsOthersWhatTheAgentSays) {

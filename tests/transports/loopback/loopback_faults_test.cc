@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/support/connected_endpoints.h"
 #include "transports/loopback/loopback_transport.h"
 
 namespace godwit {
@@ -22,12 +23,10 @@ class LoopbackFaults : public testing::Test {
     destination_ = std::make_unique<LoopbackTransport>(network_);
     local_ = source_->register_memory(from_, RemoteAccess::kNone).value();
     remote_ = destination_->register_memory(to_, RemoteAccess::kWrite).value();
-    auto listener = destination_->listen("host:0").value();
-    const Deadline deadline = deadline_in(seconds(20));
-    std::jthread connecting([&] {
-      source_end_ = source_->connect(listener->address(), LaneTicket{{}, 0}, deadline).value();
-    });
-    destination_end_ = listener->accept(LaneTicket{{}, 0}, deadline).value();
+    test::ConnectedEndpoints ends =
+        test::connect_endpoints(*source_, *destination_, "host:0", LaneTicket{{}, 0});
+    source_end_ = std::move(ends.source);
+    destination_end_ = std::move(ends.destination);
   }
 
   Result<size_t> write(uint64_t tag) {

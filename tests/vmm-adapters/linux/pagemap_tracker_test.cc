@@ -5,10 +5,11 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/mman.h>
+#include <sys/mman.h>
 
 #include <atomic>
 #include <cstring>
-#include <fstream>
 #include <random>
 #include <thread>
 
@@ -125,7 +126,7 @@ TEST_F(PagemapTrackerTest, LosesNoPageWhileAWriterRuns) {
   auto copy_dirty = [&] {
     for (PageRun run : collected(*tracker, memory)) {
       uint64_t offset = run.first_page * kBasePageBytes;
-      std::memcpy(&copy[offset], &memory.bytes()[offset], run.page_count * kBasePageBytes);
+      memory.read(offset, std::span(copy).subspan(offset, run.page_count * kBasePageBytes));
     }
   };
   while (written < 1'000'000) copy_dirty();
@@ -173,32 +174,17 @@ TEST_F(PagemapTrackerTest, LeavesNothingBehindAndMayStartAgain) {
   EXPECT_EQ(collected(*tracker, memory), (Runs{{1, 1}}));
 }
 
-// Reserves huge pages for the life of a test.
-class HugePages {
- public:
-  explicit HugePages(uint64_t count) {
-    std::ifstream(kPath) >> before_;
-    std::ofstream(kPath) << before_ + count << std::flush;
-    uint64_t now = 0;
-    std::ifstream(kPath) >> now;
-    available_ = now >= before_ + count;
-  }
-  ~HugePages() { std::ofstream(kPath) << before_ << std::flush; }
-  HugePages(const HugePages&) = delete;
-  HugePages& operator=(const HugePages&) = delete;
-
-  bool available() const { return available_; }
-
- private:
-  static constexpr const char* kPath = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
-  uint64_t before_ = 0;
-  bool available_ = false;
-};
+bool huge_pages_are_free(uint64_t bytes) {
+  void* address = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                       MAP_SHARED | MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_2MB, -1, 0);
+  return address != MAP_FAILED && munmap(address, bytes) == 0;
+}
 
 TEST_F(PagemapTrackerTest, ReportsHugePagesAsWhole) {
-  HugePages huge_pages(16);
-  if (!huge_pages.available()) GTEST_SKIP() << "no 2 MiB pages can be reserved";
-  TestMemory memory(32 * kMiB, 2 * kMiB, MFD_HUGETLB);
+  constexpr uint64_t kBytes = 32 * kMiB;
+  if (!huge_pages_are_free(kBytes))
+    GTEST_SKIP() << "no 2 MiB pages: write 32 to /proc/sys/vm/nr_hugepages";
+  TestMemory memory(kBytes, 2 * kMiB, MFD_HUGETLB);
   std::unique_ptr<PagemapTracker> tracker = started(memory);
 
   memory.bytes()[5 * kMiB] = std::byte{1};

@@ -7,6 +7,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cstddef>
+#include <span>
+#include <vector>
+
 #include "engine/base/unique_fd.h"
 #include "engine/memory/guest_memory.h"
 #include "vmm-adapters/linux/shared_mapping.h"
@@ -25,10 +30,16 @@ class TestMemory {
   std::span<std::byte> bytes() const { return mapping_.bytes(); }
   int fd() const { return file_.get(); }
 
-  // A store that the compiler cannot leave out.
+  // A store to the first byte of a page, as a guest makes it: while others read.
   void write(uint64_t page, int value) const {
-    *static_cast<volatile std::byte*>(&bytes()[page * memory_[0].page_size_bytes]) =
-        static_cast<std::byte>(value);
+    std::atomic_ref(bytes()[page * memory_[0].page_size_bytes])
+        .store(static_cast<std::byte>(value), std::memory_order_relaxed);
+  }
+
+  // Reads from `offset` on, while others write.
+  void read(uint64_t offset, std::span<std::byte> into) const {
+    for (size_t i = 0; i < into.size(); ++i)
+      into[i] = std::atomic_ref(bytes()[offset + i]).load(std::memory_order_relaxed);
   }
 
  private:

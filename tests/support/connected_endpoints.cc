@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/support/connected_endpoints.h"
+
+#include <thread>
+
+#include "engine/base/check.h"
+
+namespace godwit::test {
+
+ConnectedEndpoints connect_endpoints(Transport& source, Transport& destination,
+                                     const std::string& address, const LaneTicket& ticket) {
+  auto listener = destination.listen(address);
+  CHECK(listener.has_value());
+  const Deadline deadline = deadline_in(seconds(30));
+  ConnectedEndpoints ends;
+  std::jthread connecting([&] {
+    auto endpoint = source.connect((*listener)->address(), ticket, deadline);
+    if (endpoint) ends.source = std::move(*endpoint);
+  });
+  auto endpoint = (*listener)->accept(ticket, deadline);
+  connecting.join();
+  CHECK(endpoint.has_value() && ends.source != nullptr);
+  ends.destination = std::move(*endpoint);
+  return ends;
+}
+
+}  // namespace godwit::test
