@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/base/result.h"
 
+#include <fmt/format.h>
+
 #include <system_error>
 
 #include "engine/base/check.h"
