@@ -39,7 +39,7 @@ void check_segments(const FrameHeader& header, std::span<const std::byte> body) 
   }
 }
 
-void check_body(const FrameHeader& header, std::span<const std::byte> body) {
+void decode_body(const FrameHeader& header, std::span<const std::byte> body) {
   switch (header.type) {
     case FrameType::kHello:
       static_cast<void>(godwit::decode_hello(body));
@@ -91,6 +91,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* input, size_t size) {
   const auto rest = bytes.subspan(kFrameHeaderBytes);
   std::copy_n(rest.begin(), std::min(rest.size(), body.size()), body.begin());
   static_cast<void>(godwit::check_body(*header, body));
-  check_body(*header, body);
+  decode_body(*header, body);
   return 0;
 }
