@@ -28,7 +28,7 @@ MigrationReport DestinationMigration::run() {
   link_ = std::make_unique<ControlLink>(parts_.control, interruption_, options_.peer_timeout);
 
   const Status status = migrate();
-  if (!status) give_up(status.error());
+  if (!status) give_up(interruption_.cause_of(status.error()));
   // The source closes the connection when it has read our last message.
   link_->drain(deadline_in(seconds(2)));
   lanes_.reset();

@@ -35,6 +35,11 @@ Status Interruption::check() const {
   return tl::unexpected<Error>(error_);
 }
 
+Error Interruption::cause_of(const Error& error) const {
+  const Status raised = check();
+  return !raised && raised.error().code == Errc::kCancelled ? raised.error() : error;
+}
+
 Status Interruption::seal() {
   std::lock_guard lock(mutex_);
   if (raised_.load(std::memory_order_relaxed)) return tl::unexpected<Error>(error_);

@@ -45,6 +45,10 @@ class Interruption {
   // The raised error, or success.
   Status check() const;
 
+  // Why a migration ended with `error`: a cancel, where there was one, since it wakes the peer as
+  // well, and what comes back from there may be seen first.
+  Error cause_of(const Error& error) const;
+
   // From now on nothing can be raised. Fails with the error that was raised before.
   Status seal();
 

@@ -33,7 +33,7 @@ MigrationReport SourceMigration::run() {
   link_ = std::make_unique<ControlLink>(parts_.control, interruption_, options_.peer_timeout);
 
   const Status status = migrate();
-  if (!status) give_up(status.error());
+  if (!status) give_up(interruption_.cause_of(status.error()));
 
   lanes_.reset();
   regions_.clear();

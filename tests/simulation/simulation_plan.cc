@@ -64,7 +64,7 @@ SourceOptions draw_source(Dice& dice) {
   source.limits.downtime_s_max = dice.one_in(8) ? 0.001 : 10;
   if (dice.one_in(8)) source.bandwidth_limit_bytes_per_s = dice.between(20, 400) * kMiB;
   source.verification = dice.one_in(3) ? Verification::kOn : Verification::kOff;
-  source.peer_timeout = seconds(5);
+  source.peer_timeout = seconds(20);
   return source;
 }
 
