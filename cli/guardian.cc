@@ -90,7 +90,8 @@ void settle(const std::string& session, SessionRole role, const ResumeGuest& res
 
 }  // namespace
 
-Result<std::unique_ptr<Guardian>> Guardian::start(SessionRole role, ResumeGuest resume_guest) {
+Result<std::unique_ptr<Guardian>> Guardian::start(SessionRole role,
+                                                  const ResumeGuest& resume_guest) {
   std::array<int, 2> sockets{-1, -1};
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets.data()) != 0) {
     return fail_errno(errno, "make a socket for the guardian");

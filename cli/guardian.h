@@ -24,7 +24,7 @@ namespace godwit::cli {
 class Guardian {
  public:
   // Forks. Call before any thread exists. `resume_guest` runs in the other process.
-  static Result<std::unique_ptr<Guardian>> start(SessionRole role, ResumeGuest resume_guest);
+  static Result<std::unique_ptr<Guardian>> start(SessionRole role, const ResumeGuest& resume_guest);
 
   // Says goodbye and waits until the guardian is gone.
   ~Guardian();

@@ -38,11 +38,13 @@ Error make_error(Errc code, int os_errno, fmt::string_view format, fmt::format_a
   return error;
 }
 
+std::string describe_errno(int os_errno) {
+  return std::error_code(os_errno, std::generic_category()).message();
+}
+
 std::string to_string(const Error& error) {
   if (error.os_errno == 0) return std::string(error.text());
-  // std::error_code rather than strerror: the latter is not safe between threads.
-  return fmt::format("{}: {}", error.text(),
-                     std::error_code(error.os_errno, std::generic_category()).message());
+  return fmt::format("{}: {}", error.text(), describe_errno(error.os_errno));
 }
 
 }  // namespace godwit

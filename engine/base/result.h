@@ -46,6 +46,9 @@ static_assert(std::is_trivially_copyable_v<Error>);
 // "register 2 MiB at node 1: Cannot allocate memory"
 std::string to_string(const Error& error);
 
+// "Cannot allocate memory". Unlike strerror, safe between threads.
+std::string describe_errno(int os_errno);
+
 template <typename T>
 using Result = tl::expected<T, Error>;
 using Status = Result<void>;

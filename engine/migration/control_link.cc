@@ -27,7 +27,7 @@ ControlLink::ControlLink(ControlChannel& channel, Interruption& interruption,
     std::lock_guard lock(mutex_);
     changed_.notify_all();
   });
-  heartbeat_ = std::jthread([this](std::stop_token stop) { send_heartbeats(stop); });
+  heartbeat_ = std::jthread([this](const std::stop_token& stop) { send_heartbeats(stop); });
   reader_ = std::jthread([this] { read_messages(); });
 }
 
@@ -104,7 +104,7 @@ void ControlLink::end_with(const Error& error) {
   interruption_.raise(error);
 }
 
-void ControlLink::send_heartbeats(std::stop_token stop) {
+void ControlLink::send_heartbeats(const std::stop_token& stop) {
   const auto interval = std::min<Clock::duration>(seconds(1), peer_timeout_ / 4);
   std::mutex mutex;
   std::condition_variable_any never;

@@ -59,7 +59,7 @@ class ControlLink {
 
  private:
   void read_messages();
-  void send_heartbeats(std::stop_token stop);
+  void send_heartbeats(const std::stop_token& stop);
   void end_with(const Error& error);
 
   ControlChannel& channel_;

@@ -20,7 +20,7 @@ DestinationLanes::DestinationLanes(const GuestMemory& memory, const GuestPageSet
   });
   for (const auto& endpoint : endpoints_) {
     threads_.emplace_back(
-        [this, &endpoint = *endpoint](std::stop_token stop) { serve(endpoint, stop); });
+        [this, &endpoint = *endpoint](const std::stop_token& stop) { serve(endpoint, stop); });
   }
 }
 
@@ -29,7 +29,7 @@ DestinationLanes::~DestinationLanes() {
   for (const auto& endpoint : endpoints_) endpoint->shut_down();
 }
 
-void DestinationLanes::serve(Endpoint& endpoint, std::stop_token stop) {
+void DestinationLanes::serve(Endpoint& endpoint, const std::stop_token& stop) {
   std::array<std::byte, kLaneMessageBytesMax> buffer;
   uint64_t zeroed_pages = 0;
   uint32_t rounds_ended = 0;

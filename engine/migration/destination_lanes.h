@@ -31,7 +31,7 @@ class DestinationLanes {
   DestinationLanes& operator=(const DestinationLanes&) = delete;
 
  private:
-  void serve(Endpoint& endpoint, std::stop_token stop);
+  void serve(Endpoint& endpoint, const std::stop_token& stop);
   Status handle(Endpoint& endpoint, const LaneMessage& message, uint64_t& zeroed_pages,
                 uint32_t& rounds_ended);
   uint64_t clear(const ZeroRuns& zeroes, uint32_t rounds_ended);

@@ -41,7 +41,8 @@ LaneGroup::LaneGroup(const LaneContext& context, std::vector<std::unique_ptr<End
     for (const auto& lane : lanes_) lane->shut_down();
   });
   for (const auto& lane : lanes_) {
-    threads_.emplace_back([this, &lane = *lane](std::stop_token stop) { run_lane(lane, stop); });
+    threads_.emplace_back(
+        [this, &lane = *lane](const std::stop_token& stop) { run_lane(lane, stop); });
   }
 }
 
@@ -77,7 +78,7 @@ Result<TransferResult> LaneGroup::finish(const std::function<void()>& tick) {
   return TransferResult{counters_, finished_ - started_};
 }
 
-void LaneGroup::run_lane(Lane& lane, std::stop_token stop) {
+void LaneGroup::run_lane(Lane& lane, const std::stop_token& stop) {
   uint64_t done = 0;
   while (true) {
     PageTransfer transfer{};

@@ -48,7 +48,7 @@ class LaneGroup {
   uint64_t bytes_sent() const { return bytes_sent_.load(std::memory_order_relaxed); }
 
  private:
-  void run_lane(Lane& lane, std::stop_token stop);
+  void run_lane(Lane& lane, const std::stop_token& stop);
   Status work_on(Lane& lane, const PageTransfer& transfer);
   void collect(Lane& lane);
 

@@ -20,7 +20,7 @@ namespace {
 
 constexpr char kStateFile[] = "state";
 constexpr char kStateFileInMaking[] = "state.new";
-constexpr size_t kStateBytesMax = 16 * 1024;
+constexpr size_t kStateBytesMax = size_t{16} * 1024;
 constexpr seconds kProgressPeriod{1};
 
 std::string session_path(const std::string& session, SessionRole role) {

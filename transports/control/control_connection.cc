@@ -20,7 +20,7 @@ namespace {
 
 // Memory is given to a message as its bytes arrive, in pieces of this size: an announced length
 // alone costs nothing.
-constexpr size_t kPieceBytes = 64 * 1024;
+constexpr size_t kPieceBytes = size_t{64} * 1024;
 
 size_t decode_length(const std::array<std::byte, 4>& bytes) {
   size_t length = 0;

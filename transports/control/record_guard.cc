@@ -6,8 +6,8 @@
 namespace godwit::control {
 namespace {
 
-constexpr size_t kClientHelloBytesMax = 8 * 1024;
-constexpr size_t kTotalBytesMax = 48 * 1024;
+constexpr size_t kClientHelloBytesMax = size_t{8} * 1024;
+constexpr size_t kTotalBytesMax = size_t{48} * 1024;
 constexpr size_t kRecordHeaderBytes = 5;
 constexpr size_t kHandshakeHeaderBytes = 4;
 constexpr uint8_t kHandshakeRecord = 22;

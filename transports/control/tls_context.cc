@@ -14,7 +14,7 @@ namespace godwit::control {
 namespace {
 
 // A peer's certificates, all together, while nobody knows yet who it is.
-constexpr long kCertificateBytesMax = 16 * 1024;
+constexpr long kCertificateBytesMax = 16L * 1024;
 
 // Of the record that a peer who is not authenticated yet makes us hold; also keeps a big message
 // from holding the connection's lock for long.

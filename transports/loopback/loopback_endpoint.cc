@@ -26,7 +26,8 @@ __attribute__((no_sanitize("thread"))) void copy_live(std::byte* destination,
     __atomic_store_n(reinterpret_cast<uint64_t*>(destination + at), word, __ATOMIC_RELAXED);
   }
   for (; at < size; ++at) {
-    destination[at] = __atomic_load_n(source + at, __ATOMIC_RELAXED);
+    destination[at] =
+        std::byte{__atomic_load_n(reinterpret_cast<const uint8_t*>(source + at), __ATOMIC_RELAXED)};
   }
 }
 

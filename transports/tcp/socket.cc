@@ -184,7 +184,7 @@ Status send_all(int socket, std::span<const std::byte> bytes, Deadline deadline)
       continue;
     }
     if (errno == EINTR) continue;
-    if (errno != EAGAIN) return fail(Errc::kPeerLost, "send: {}", std::strerror(errno));
+    if (errno != EAGAIN) return fail(Errc::kPeerLost, "send: {}", describe_errno(errno));
     RETURN_IF_ERROR(wait_for(socket, POLLOUT, deadline));
   }
   return {};
@@ -199,7 +199,7 @@ Status receive_all(int socket, std::span<std::byte> bytes, Deadline deadline) {
     }
     if (received == 0) return fail(Errc::kPeerLost, "the peer closed the connection");
     if (errno == EINTR) continue;
-    if (errno != EAGAIN) return fail(Errc::kPeerLost, "receive: {}", std::strerror(errno));
+    if (errno != EAGAIN) return fail(Errc::kPeerLost, "receive: {}", describe_errno(errno));
     RETURN_IF_ERROR(wait_for(socket, POLLIN, deadline));
   }
   return {};

@@ -47,7 +47,7 @@ Result<std::unique_ptr<Endpoint>> TcpTransport::connect(const std::string& addre
   ASSIGN_OR_RETURN(std::vector<SocketAddress> candidates, resolve(address, AddressUse::kConnect));
   CHECK(!candidates.empty());
   Result<UniqueFd> socket;
-  const SocketAddress* peer = nullptr;
+  const SocketAddress* peer = &candidates.front();
   for (const SocketAddress& candidate : candidates) {
     peer = &candidate;
     socket = connect_to(candidate, options_, deadline);

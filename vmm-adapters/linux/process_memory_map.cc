@@ -32,6 +32,7 @@ struct CloseDirectory {
 Status for_each_number(const std::string& path, const std::function<void(pid_t)>& visit) {
   std::unique_ptr<DIR, CloseDirectory> directory(opendir(path.c_str()));
   if (directory == nullptr) return fail_errno(errno, "open {}", path);
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): safe on a stream of our own
   while (const dirent* entry = readdir(directory.get())) {
     std::string_view name = entry->d_name;
     pid_t number = 0;

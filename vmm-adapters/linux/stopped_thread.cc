@@ -54,6 +54,7 @@ std::vector<pid_t> threads_of(pid_t pid) {
   std::string path = fmt::format("/proc/{}/task", pid);
   DIR* directory = opendir(path.c_str());
   if (directory == nullptr) return threads;
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): safe on a stream of our own
   while (const dirent* entry = readdir(directory)) {
     std::string_view name = entry->d_name;
     pid_t tid = 0;
@@ -74,6 +75,7 @@ int64_t waiting_in(pid_t pid, pid_t tid) {
 template <typename Address, typename Value>
 long trace(__ptrace_request request, pid_t tid, Address address, Value value) {
   // SAFETY: ptrace takes numbers and pointers through the same two arguments.
+  // NOLINTNEXTLINE(performance-no-int-to-ptr)
   return ptrace(request, tid, (void*)address, (void*)value);
 }
 

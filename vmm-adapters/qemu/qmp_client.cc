@@ -167,7 +167,7 @@ Status QmpClient::send_line(const std::string& line, int fd, Deadline deadline) 
     if (errno == EINTR) continue;
     if (errno != EAGAIN) {
       broken_ = true;
-      return fail(Errc::kPeerLost, "QMP: QEMU closed the connection ({})", std::strerror(errno));
+      return fail(Errc::kPeerLost, "QMP: QEMU closed the connection ({})", describe_errno(errno));
     }
     RETURN_IF_ERROR(wait_ready(socket_.get(), POLLOUT, deadline));
   }
