@@ -9,6 +9,7 @@
 
 #include "engine/base/check.h"
 #include "transports/loopback/loopback_transport.h"
+#include "transports/rdma/rdma_transport.h"
 #include "transports/tcp/tcp_transport.h"
 
 namespace godwit::conformance {
@@ -25,6 +26,22 @@ TransportKind tcp(std::string name, TcpOptions options, std::string address = "1
                 return pair;
               },
           .finds_torn_pages = options.checksums == PayloadChecksums::kOn};
+}
+
+// Both ends on this host's first RDMA device; only where there is one (scripts/lab).
+void add_rdma(std::vector<TransportKind>& kinds) {
+  auto transport = RdmaTransport::open();
+  if (!transport) return;
+  kinds.push_back({.name = "Rdma",
+                   .listen_address = (*transport)->host() + ":0",
+                   .make =
+                       [] {
+                         TransportPair pair;
+                         pair.source = RdmaTransport::open().value();
+                         pair.destination = RdmaTransport::open().value();
+                         return pair;
+                       },
+                   .finds_torn_pages = false});
 }
 
 TransportKind loopback(std::string name, FaultPlan faults) {
@@ -51,7 +68,7 @@ std::vector<TransportKind> all_transport_kinds() {
                      .delayed_per_mille = 300,
                      .short_post_per_mille = 200,
                      .slow_flush_per_mille = 500};
-  return {
+  std::vector<TransportKind> kinds{
       tcp("Tcp", {}),
       tcp("TcpIpv6", {}, "[::1]:0"),
       tcp("TcpCopy", {.send_method = SendMethod::kCopy}),
@@ -64,6 +81,8 @@ std::vector<TransportKind> all_transport_kinds() {
       loopback("Loopback", {}),
       loopback("LoopbackInDisorder", disorder),
   };
+  add_rdma(kinds);
+  return kinds;
 }
 
 SharedMemory::SharedMemory(size_t size_bytes) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sockets and addresses: resolving, binding, connecting, and the options that make a lost peer be
-// noticed. Everything is non-blocking and obeys a deadline.
+// Sockets: binding, connecting, and the options that make a lost peer be noticed. Everything is
+// non-blocking and obeys a deadline.
 #pragma once
 
 #include <sys/socket.h>
@@ -15,25 +15,10 @@
 #include "engine/base/result.h"
 #include "engine/base/time.h"
 #include "engine/base/unique_fd.h"
+#include "transports/address/socket_address.h"
 #include "transports/tcp/options.h"
 
 namespace godwit {
-
-struct SocketAddress {
-  sockaddr_storage storage;
-  socklen_t length;
-
-  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
-  sockaddr* get() { return reinterpret_cast<sockaddr*>(&storage); }
-};
-
-// "HOST:PORT" or "[IPV6]:PORT".
-std::string to_string(const SocketAddress& address);
-bool is_loopback(const SocketAddress& address);
-
-enum class AddressUse { kConnect, kListen };
-// Returns all addresses of a "HOST:PORT"; to listen, the host may be left out (":7471": any).
-Result<std::vector<SocketAddress>> resolve(std::string_view address, AddressUse use);
 
 Result<UniqueFd> listen_on(const SocketAddress& address);
 Result<SocketAddress> local_address(int socket);

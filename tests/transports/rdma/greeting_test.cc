@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "transports/rdma/greeting.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstring>
+
+namespace godwit {
+namespace {
+
+LaneTicket make_ticket(uint32_t lane) {
+  LaneTicket ticket{{}, lane};
+  ticket.token.fill(std::byte{0x5a});
+  return ticket;
+}
+
+TEST(Greeting, ComesBackAsItWasSentWhateverIsPaddedBehindIt) {
+  const Greeting sent =
+      make_greeting(make_ticket(3), {.address = 0x1122334455667788, .remote_key = 9});
+  std::array<std::byte, 196> padded{};
+  std::memcpy(padded.data(), &sent, sizeof(sent));
+
+  const Result<Greeting> received = decode_greeting(padded.data(), padded.size());
+
+  ASSERT_TRUE(received);
+  EXPECT_EQ(received->flush_address, 0x1122334455667788U);
+  EXPECT_EQ(received->flush_key, 9U);
+  EXPECT_TRUE(proves(*received, make_ticket(3)));
+}
+
+TEST(Greeting, ProvesNothingWithAnyBitOfItsTokenWrong) {
+  for (size_t bit = 0; bit < 256; ++bit) {
+    Greeting greeting = make_greeting(make_ticket(3), {});
+    greeting.token[bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
+    EXPECT_FALSE(proves(greeting, make_ticket(3)));
+  }
+}
+
+TEST(Greeting, ProvesNothingForAnotherLane) {
+  EXPECT_FALSE(proves(make_greeting(make_ticket(3), {}), make_ticket(4)));
+}
+
+TEST(Greeting, IsRefusedWhenItIsShortOrOfAnotherVersion) {
+  Greeting greeting = make_greeting(make_ticket(0), {});
+  EXPECT_EQ(decode_greeting(&greeting, sizeof(greeting) - 1).error().code, Errc::kCorrupt);
+  EXPECT_EQ(decode_greeting(nullptr, 0).error().code, Errc::kCorrupt);
+  ++greeting.version;
+  EXPECT_EQ(decode_greeting(&greeting, sizeof(greeting)).error().code, Errc::kRefused);
+}
+
+}  // namespace
+}  // namespace godwit

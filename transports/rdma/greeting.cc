@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "transports/rdma/greeting.h"
+
+#include <bit>
+#include <cstring>
+
+namespace godwit {
+
+static_assert(std::endian::native == std::endian::little,
+              "a greeting travels as it lies in memory");
+
+Greeting make_greeting(const LaneTicket& ticket, FlushWord flush_word) {
+  return {.version = kRdmaGreetingVersion,
+          .lane = ticket.lane,
+          .token = ticket.token,
+          .flush_address = flush_word.address,
+          .flush_key = flush_word.remote_key,
+          .reserved = 0};
+}
+
+Result<Greeting> decode_greeting(const void* data, size_t size_bytes) {
+  // rdma_cm pads private data with zeros to what the fabric carries.
+  if (data == nullptr || size_bytes < sizeof(Greeting))
+    return fail(Errc::kCorrupt, "{} bytes of private data are no greeting", size_bytes);
+  Greeting greeting{};
+  std::memcpy(&greeting, data, sizeof(greeting));
+  if (greeting.version != kRdmaGreetingVersion) {
+    return fail(Errc::kRefused, "the peer speaks version {} of the RDMA lanes, this is version {}",
+                greeting.version, kRdmaGreetingVersion);
+  }
+  return greeting;
+}
+
+bool proves(const Greeting& greeting, const LaneTicket& expected) {
+  unsigned difference = greeting.lane ^ expected.lane;
+  for (size_t i = 0; i < greeting.token.size(); ++i)
+    difference |= static_cast<unsigned>(greeting.token[i] ^ expected.token[i]);
+  return difference == 0;
+}
+
+}  // namespace godwit

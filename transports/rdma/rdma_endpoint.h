@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One lane over RDMA: a reliable connected queue pair, with one completion queue for both
+// directions.
+//
+// Writes and reads are one-sided: the peer's CPU is not in their path. Neighbouring operations
+// become one work request. Only the last of a chain of at most 64 is signalled: its completion
+// stands for all before it (posted_work.h).
+//
+// Flush: a completed RDMA write says that the peer's device has the data, not that the peer's CPUs
+// see it. An RDMA read that was posted after it on the same queue pair is carried out after it (IB
+// specification 1.4, 9.5, table 79), and its fetch from memory pushes the writes before it
+// (PCI Express, 2.4.1: a read request does not pass posted writes). So a flush reads one word of
+// the peer's. Nothing is registered with relaxed ordering, which would void this.
+//
+// A message is a Send: its receive completion at the peer comes after all earlier writes of the
+// queue pair are visible there. The receiver keeps 32 buffers posted; a peer that sends more is
+// held by the queue pair itself (receiver not ready, retried without end).
+//
+// Loss of the peer: its disconnect; retries exceeded, of an operation or of the empty write that
+// an idle lane posts every third of the peer time-out.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "engine/base/unique_fd.h"
+#include "engine/transport.h"
+#include "transports/rdma/connection_events.h"
+#include "transports/rdma/greeting.h"
+#include "transports/rdma/message_buffers.h"
+#include "transports/rdma/options.h"
+#include "transports/rdma/posted_work.h"
+#include "transports/rdma/rdma_device.h"
+
+namespace godwit {
+
+inline constexpr uint32_t kRdmaOperationsInFlightMax = 4096;
+
+class RdmaEndpoint final : public Endpoint {
+ public:
+  // Makes the queue pair of `id`, whose address is resolved or whose request has come, and posts
+  // the first receives; the connection itself is the caller's to make.
+  static Result<std::unique_ptr<RdmaEndpoint>> make(std::shared_ptr<RdmaDevice> device,
+                                                    VerbsHandle<rdma_event_channel> channel,
+                                                    VerbsHandle<rdma_cm_id> id, std::string peer,
+                                                    const RdmaOptions& options);
+  ~RdmaEndpoint() override;
+
+  // For whoever connects.
+  rdma_cm_id* id() const { return id_.get(); }
+  rdma_event_channel* channel() const { return channel_.get(); }
+  FlushWord flush_word() const { return buffers_->flush_word(); }
+  int wake_event() const { return wake_event_.get(); }
+  Status begin(const Greeting& peer);  // once connected
+  rdma_conn_param connection_parameters(const Greeting& greeting) const;
+
+  Result<size_t> post_writes(std::span<const TransferOp> ops, SourceMemory memory) override;
+  Result<size_t> post_reads(std::span<const TransferOp> ops) override;
+  Result<size_t> poll(std::span<Completion> completions, Deadline deadline) override;
+  Status flush(Deadline deadline) override;
+  // Returns when the message is posted.
+  Status send(std::span<const std::byte> message, Deadline deadline) override;
+  Result<size_t> receive(std::span<std::byte> message, Deadline deadline) override;
+  void shut_down() override;
+
+ private:
+  struct ReceivedMessage {
+    uint32_t buffer;
+    uint32_t size_bytes;
+  };
+  static constexpr uint32_t kRequestsMax = 1024;
+  // Kept free of operations, for messages, flushes and signs of life.
+  static constexpr uint32_t kRequestsReserved = kRdmaMessagesInFlightMax + 8;
+  static constexpr size_t kBatchMax = 64;  // work requests in one chain
+
+  RdmaEndpoint(std::shared_ptr<RdmaDevice> device, VerbsHandle<rdma_event_channel> channel,
+               VerbsHandle<rdma_cm_id> id, std::string peer, const RdmaOptions& options)
+      : device_(std::move(device)),
+        options_(options),
+        peer_(std::move(peer)),
+        channel_(std::move(channel)),
+        id_(std::move(id)) {}
+
+  Status make_queue_pair();
+  Status post_receive(uint32_t buffer);
+  Result<size_t> post(std::span<const TransferOp> ops, ibv_wr_opcode opcode);
+  // Fills requests_ from the front of `ops`. Returns how many requests, and how many operations.
+  struct Chain {
+    size_t requests;
+    size_t operations;
+  };
+  Chain make_chain(std::span<const TransferOp> ops, ibv_wr_opcode opcode, size_t requests_max);
+  // Posts one signalled request that carries no operation.
+  Status post_single(ibv_send_wr request);
+  Status post_read_of_flush_word();
+
+  // Takes what has completed, and notices the end. Never blocks. Returns whether there was
+  // anything.
+  bool progress();
+  bool take_completions();
+  void take_completion(const ibv_wc& completion);
+  bool take_events();
+  // Until something has happened, or may have: looks for a while, then sleeps.
+  void wait(Deadline deadline);
+  void sleep(Deadline deadline);
+  // Waits until `done`. Errors: kTimeout, or why the endpoint is dead.
+  template <typename Condition>
+  Status wait_until(Condition done, Deadline deadline);
+
+  bool alive() const { return !error_.has_value(); }
+  tl::unexpected<Error> dead() const { return tl::unexpected<Error>(*error_); }
+  void die(const Error& error);
+  void drain();
+
+  std::shared_ptr<RdmaDevice> device_;
+  const RdmaOptions options_;
+  const std::string peer_;
+  UniqueFd wake_event_;
+  std::atomic<bool> shut_down_requested_{false};
+  std::optional<Error> error_;
+
+  std::unique_ptr<MessageBuffers> buffers_;
+  VerbsHandle<rdma_event_channel> channel_;
+  VerbsHandle<ibv_comp_channel> completion_channel_;
+  VerbsHandle<ibv_cq> completion_queue_;
+  VerbsHandle<rdma_cm_id> id_;  // and its queue pair
+  FlushWord peer_flush_word_{};
+  bool begun_ = false;
+
+  PostedWork work_{kRequestsMax, kRdmaOperationsInFlightMax};
+  std::array<ibv_send_wr, kBatchMax> requests_;
+  std::array<ibv_sge, kBatchMax> pieces_;
+  std::array<uint64_t, kRdmaMessagesInFlightMax> message_requests_{};  // that used each buffer last
+  uint32_t next_message_ = 0;
+  // Messages that nobody has asked for yet; there are never more than buffers.
+  std::array<ReceivedMessage, kRdmaMessagesInFlightMax> inbox_;
+  uint32_t inbox_pushed_ = 0;
+  uint32_t inbox_taken_ = 0;
+  Deadline next_sign_of_life_{};
+  std::optional<Deadline> stopped_until_;  // the queue pair has stopped; the reason is awaited
+};
+
+template <typename Condition>
+Status RdmaEndpoint::wait_until(Condition done, Deadline deadline) {
+  while (true) {
+    progress();
+    if (shut_down_requested_ && !alive()) return dead();
+    if (done()) return {};
+    if (!alive()) return dead();
+    if (Clock::now() >= deadline) return fail(Errc::kTimeout, "the deadline passed");
+    wait(deadline);
+  }
+}
+
+}  // namespace godwit

@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The data path of a lane over RDMA: posting, completing, waiting. Nothing here allocates.
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "engine/base/check.h"
+#include "transports/rdma/rdma_endpoint.h"
+
+namespace godwit {
+namespace {
+
+constexpr uint64_t kReceive = uint64_t{1} << 63;  // in a request's id: the buffer follows
+constexpr uint64_t kRequestBytesMax = 1 * kMiB;
+// Completions usually come sooner than a sleeper wakes.
+constexpr auto kLookFor = microseconds(20);
+// A queue pair that has stopped without an error of ours: how long to wait for the peer's reason,
+// which comes as a disconnect, or as the error of a request under way.
+constexpr auto kReasonMax = milliseconds(500);
+
+// Whether `next` goes on where `request` ends, on both sides.
+bool continues(const ibv_send_wr& request, const ibv_sge& piece, const TransferOp& next,
+               uint64_t local_address, uint32_t local_key) {
+  return piece.lkey == local_key && piece.addr + piece.length == local_address &&
+         request.wr.rdma.rkey == static_cast<uint32_t>(next.remote.key) &&
+         request.wr.rdma.remote_addr + piece.length ==
+             next.remote.base + next.remote_offset_bytes &&
+         piece.length + next.size_bytes <= kRequestBytesMax;
+}
+
+uint64_t address_of(std::span<const std::byte> bytes) {
+  // SAFETY: only as a number, which is how verbs names memory.
+  return reinterpret_cast<uint64_t>(bytes.data());
+}
+
+Errc code_of(ibv_wc_status status) {
+  switch (status) {
+    case IBV_WC_REM_ACCESS_ERR:
+    case IBV_WC_REM_INV_REQ_ERR:
+    case IBV_WC_LOC_LEN_ERR:
+      return Errc::kCorrupt;
+    case IBV_WC_LOC_PROT_ERR:
+    case IBV_WC_LOC_QP_OP_ERR:
+      return Errc::kSystem;
+    default:
+      return Errc::kPeerLost;
+  }
+}
+
+}  // namespace
+
+Status RdmaEndpoint::post_receive(uint32_t buffer) {
+  ibv_sge piece{.addr = address_of(buffers_->incoming(buffer)),
+                .length = kRdmaMessageBytesMax,
+                .lkey = buffers_->local_key()};
+  ibv_recv_wr request{};
+  request.wr_id = kReceive | buffer;
+  request.sg_list = &piece;
+  request.num_sge = 1;
+  ibv_recv_wr* bad = nullptr;
+  if (const int error = ibv_post_recv(id_->qp, &request, &bad); error != 0)
+    return fail_errno(error, "post a receive buffer");
+  return {};
+}
+
+Result<size_t> RdmaEndpoint::post_writes(std::span<const TransferOp> ops, SourceMemory) {
+  return post(ops, IBV_WR_RDMA_WRITE);
+}
+
+Result<size_t> RdmaEndpoint::post_reads(std::span<const TransferOp> ops) {
+  return post(ops, IBV_WR_RDMA_READ);
+}
+
+Result<size_t> RdmaEndpoint::post(std::span<const TransferOp> ops, ibv_wr_opcode opcode) {
+  progress();
+  if (!alive()) return dead();
+  size_t accepted = 0;
+  while (accepted < ops.size()) {
+    const uint32_t free = work_.requests_free();
+    const size_t room = std::min<size_t>(work_.operations_free(), ops.size() - accepted);
+    if (free <= kRequestsReserved || room == 0) break;
+    const Chain chain = make_chain(ops.subspan(accepted, room), opcode, free - kRequestsReserved);
+    ibv_send_wr* bad = nullptr;
+    if (const int error = ibv_post_send(id_->qp, requests_.data(), &bad); error != 0) {
+      die(fail_errno(error, "post {} requests to {}", chain.requests, peer_).value());
+      return dead();
+    }
+    accepted += chain.operations;
+  }
+  return accepted;
+}
+
+RdmaEndpoint::Chain RdmaEndpoint::make_chain(std::span<const TransferOp> ops, ibv_wr_opcode opcode,
+                                             size_t requests_max) {
+  requests_max = std::min(requests_max, kBatchMax);
+  Chain chain{0, 0};
+  for (const TransferOp& op : ops) {
+    // SAFETY: registered by our transport, as the interface requires.
+    const auto& region = static_cast<const RdmaRegion&>(*op.local);
+    const uint64_t address = address_of(region.bytes()) + op.local_offset_bytes;
+    if (chain.requests > 0 && continues(requests_[chain.requests - 1], pieces_[chain.requests - 1],
+                                        op, address, region.local_key())) {
+      pieces_[chain.requests - 1].length += op.size_bytes;
+    } else {
+      if (chain.requests == requests_max) break;
+      if (chain.requests > 0) requests_[chain.requests - 1].wr_id = work_.post();
+      ibv_send_wr& request = requests_[chain.requests];
+      ibv_sge& piece = pieces_[chain.requests];
+      piece = {.addr = address, .length = op.size_bytes, .lkey = region.local_key()};
+      request = {};
+      request.sg_list = &piece;
+      request.num_sge = 1;
+      request.opcode = opcode;
+      request.wr.rdma.remote_addr = op.remote.base + op.remote_offset_bytes;
+      request.wr.rdma.rkey = static_cast<uint32_t>(op.remote.key);
+      if (chain.requests > 0) requests_[chain.requests - 1].next = &request;
+      ++chain.requests;
+    }
+    work_.add_operation(op.tag);
+    ++chain.operations;
+  }
+  ibv_send_wr& last = requests_[chain.requests - 1];
+  last.wr_id = work_.post();
+  last.send_flags = IBV_SEND_SIGNALED;
+  last.next = nullptr;
+  return chain;
+}
+
+Status RdmaEndpoint::post_single(ibv_send_wr request) {
+  request.wr_id = work_.post();
+  request.send_flags |= IBV_SEND_SIGNALED;
+  ibv_send_wr* bad = nullptr;
+  if (const int error = ibv_post_send(id_->qp, &request, &bad); error != 0) {
+    die(fail_errno(error, "post a request to {}", peer_).value());
+    return dead();
+  }
+  return {};
+}
+
+Status RdmaEndpoint::post_read_of_flush_word() {
+  ibv_sge piece{.addr = address_of(buffers_->flush_target()),
+                .length = sizeof(uint64_t),
+                .lkey = buffers_->local_key()};
+  ibv_send_wr request{};
+  request.sg_list = &piece;
+  request.num_sge = 1;
+  request.opcode = IBV_WR_RDMA_READ;
+  request.wr.rdma.remote_addr = peer_flush_word_.address;
+  request.wr.rdma.rkey = peer_flush_word_.remote_key;
+  return post_single(request);
+}
+
+Result<size_t> RdmaEndpoint::poll(std::span<Completion> completions, Deadline deadline) {
+  while (true) {
+    progress();
+    const size_t count = work_.take(completions);
+    if (count > 0) return count;
+    if (!alive()) return dead();
+    if (!work_.has_operations() || Clock::now() >= deadline) return 0;
+    wait(deadline);
+  }
+}
+
+Status RdmaEndpoint::flush(Deadline deadline) {
+  RETURN_IF_ERROR(wait_until([&] { return work_.requests_free() > 0; }, deadline));
+  RETURN_IF_ERROR(post_read_of_flush_word());
+  const uint64_t request = work_.last_posted();
+  return wait_until([&] { return alive() && work_.is_complete(request); }, deadline);
+}
+
+Status RdmaEndpoint::send(std::span<const std::byte> message, Deadline deadline) {
+  CHECK(message.size() <= kRdmaMessageBytesMax);
+  const uint32_t buffer = next_message_ % kRdmaMessagesInFlightMax;
+  RETURN_IF_ERROR(wait_until(
+      [&] {
+        return alive() && work_.is_complete(message_requests_[buffer]) && work_.requests_free() > 0;
+      },
+      deadline));
+  std::span<std::byte> bytes = buffers_->outgoing(buffer);
+  std::ranges::copy(message, bytes.begin());
+  ibv_sge piece{.addr = address_of(bytes),
+                .length = static_cast<uint32_t>(message.size()),
+                .lkey = buffers_->local_key()};
+  ibv_send_wr request{};
+  request.sg_list = &piece;
+  request.num_sge = message.empty() ? 0 : 1;
+  request.opcode = IBV_WR_SEND;
+  RETURN_IF_ERROR(post_single(request));
+  message_requests_[buffer] = work_.last_posted();
+  ++next_message_;
+  return {};
+}
+
+Result<size_t> RdmaEndpoint::receive(std::span<std::byte> message, Deadline deadline) {
+  const auto have_message = [&] { return inbox_pushed_ != inbox_taken_; };
+  if (const Status waited = wait_until(have_message, deadline); !waited)
+    return tl::unexpected<Error>(waited.error());
+  const ReceivedMessage received = inbox_[inbox_taken_++ % kRdmaMessagesInFlightMax];
+  if (received.size_bytes > message.size()) {
+    die(fail(Errc::kCorrupt, "{} sent a message of {} bytes where {} are allowed", peer_,
+             received.size_bytes, message.size())
+            .value());
+    return dead();
+  }
+  std::ranges::copy(buffers_->incoming(received.buffer).first(received.size_bytes),
+                    message.begin());
+  if (alive()) RETURN_IF_ERROR(post_receive(received.buffer));
+  return received.size_bytes;
+}
+
+bool RdmaEndpoint::progress() {
+  if (!alive()) return false;
+  if (shut_down_requested_) {
+    die(fail(Errc::kCancelled, "the lane to {} was shut down", peer_).value());
+    return true;
+  }
+  if (stopped_until_ && Clock::now() >= *stopped_until_) {
+    die(fail(Errc::kPeerLost, "the lane to {} has stopped: its queue pair is in the error state",
+             peer_)
+            .value());
+    return true;
+  }
+  return take_completions();
+}
+
+bool RdmaEndpoint::take_completions() {
+  std::array<ibv_wc, 32> completions;
+  const int count = ibv_poll_cq(completion_queue_.get(), completions.size(), completions.data());
+  if (count < 0) {
+    die(fail(Errc::kSystem, "the completion queue of the lane to {} failed", peer_).value());
+    return true;
+  }
+  for (int i = 0; i < count; ++i) take_completion(completions[static_cast<size_t>(i)]);
+  return count > 0;
+}
+
+void RdmaEndpoint::take_completion(const ibv_wc& completion) {
+  const bool is_receive = (completion.wr_id & kReceive) != 0;
+  if (completion.status == IBV_WC_SUCCESS) {
+    if (is_receive) {
+      inbox_[inbox_pushed_++ % kRdmaMessagesInFlightMax] = {
+          static_cast<uint32_t>(completion.wr_id & ~kReceive), completion.byte_len};
+    } else {
+      work_.complete(completion.wr_id);
+    }
+    return;
+  }
+  if (!is_receive) work_.let_go(completion.wr_id);
+  // The first error is the cause; those that follow it only say that the queue pair has stopped.
+  if (completion.status == IBV_WC_WR_FLUSH_ERR) {
+    if (!stopped_until_) stopped_until_ = deadline_in(kReasonMax);
+    return;
+  }
+  const Error error = fail(code_of(completion.status), "lane to {}: {} (vendor error {:#x})", peer_,
+                           ibv_wc_status_str(completion.status), completion.vendor_err)
+                          .value();
+  // Also when the peer's goodbye, for the same cause, was seen first.
+  if (!alive() && error_->code == Errc::kPeerLost && error.code == Errc::kCorrupt) error_ = error;
+  die(error);
+}
+
+bool RdmaEndpoint::take_events() {
+  if (!alive()) return false;
+  Result<ConnectionEvent> event = next_event(channel_.get(), wake_event_.get(), Deadline::min());
+  if (!event) return false;
+  switch (event->type) {
+    case RDMA_CM_EVENT_DISCONNECTED:
+    case RDMA_CM_EVENT_TIMEWAIT_EXIT:
+      take_completions();  // what it sent before
+      die(fail(Errc::kPeerLost, "{} closed the lane", peer_).value());
+      return true;
+    case RDMA_CM_EVENT_DEVICE_REMOVAL:
+      die(fail(Errc::kPeerLost, "RDMA device {} was removed", device_->name()).value());
+      return true;
+    case RDMA_CM_EVENT_ADDR_CHANGE:
+      die(fail(Errc::kPeerLost, "the address of RDMA device {} has changed", device_->name())
+              .value());
+      return true;
+    default:
+      return true;
+  }
+}
+
+void RdmaEndpoint::wait(Deadline deadline) {
+  const Deadline look_until = std::min(deadline, deadline_in(kLookFor));
+  do {
+    if (progress()) return;
+  } while (Clock::now() < look_until);
+  sleep(deadline);
+}
+
+void RdmaEndpoint::sleep(Deadline deadline) {
+  if (Clock::now() >= next_sign_of_life_) {
+    next_sign_of_life_ = deadline_in(options_.peer_timeout / 3);
+    if (work_.all_complete() && !post_read_of_flush_word()) return;
+  }
+  if (ibv_req_notify_cq(completion_queue_.get(), 0) != 0) {
+    die(fail(Errc::kSystem, "ask for completion events of the lane to {}", peer_).value());
+    return;
+  }
+  // What completed before the request gives no event.
+  if (progress()) return;
+  std::array<pollfd, 3> polled{{{completion_channel_->fd, POLLIN, 0},
+                                {channel_->fd, POLLIN, 0},
+                                {wake_event_.get(), POLLIN, 0}}};
+  const Deadline until =
+      std::min({deadline, next_sign_of_life_, stopped_until_.value_or(deadline)});
+  const int timeout = milliseconds_until(until);
+  if (::poll(polled.data(), polled.size(), timeout) <= 0) return;
+  if (polled[0].revents != 0) {
+    ibv_cq* queue = nullptr;
+    void* context = nullptr;
+    if (ibv_get_cq_event(completion_channel_.get(), &queue, &context) == 0)
+      ibv_ack_cq_events(queue, 1);
+  }
+  if (polled[1].revents != 0) take_events();
+}
+
+}  // namespace godwit

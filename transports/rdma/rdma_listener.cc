@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "transports/rdma/rdma_listener.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "engine/base/check.h"
+#include "transports/address/socket_address.h"
+
+namespace godwit {
+namespace {
+
+constexpr int kBacklog = 128;
+constexpr auto kAdmissionMax = seconds(5);
+
+}  // namespace
+
+Result<std::unique_ptr<RdmaListener>> RdmaListener::open(std::shared_ptr<RdmaDevice> device,
+                                                         const std::string& address,
+                                                         const RdmaOptions& options) {
+  ASSIGN_OR_RETURN(std::vector<SocketAddress> candidates, resolve(address, AddressUse::kListen));
+  std::unique_ptr<RdmaListener> listener(new RdmaListener(std::move(device), options));
+  listener->wake_event_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!listener->wake_event_.valid()) return fail_errno(errno, "make an eventfd");
+  ASSIGN_OR_RETURN(listener->channel_, make_event_channel());
+  rdma_cm_id* id = nullptr;
+  if (rdma_create_id(listener->channel_.get(), &id, nullptr, RDMA_PS_TCP) != 0)
+    return fail_errno(errno, "create an rdma_cm id");
+  listener->id_.reset(id);
+  SocketAddress bound = candidates.front();
+  if (rdma_bind_addr(id, bound.get()) != 0 || rdma_listen(id, kBacklog) != 0)
+    return fail_errno(errno, "listen for RDMA on {}", to_string(bound));
+  bound.set_port(ntohs(rdma_get_src_port(id)));
+  listener->address_ = to_string(bound);
+  return listener;
+}
+
+Result<std::unique_ptr<Endpoint>> RdmaListener::accept(const LaneTicket& expected,
+                                                       Deadline deadline) {
+  while (true) {
+    ASSIGN_OR_RETURN(ConnectionEvent event,
+                     next_event(channel_.get(), wake_event_.get(), deadline));
+    if (event.type != RDMA_CM_EVENT_CONNECT_REQUEST) continue;
+    VerbsHandle<rdma_cm_id> id(event.id);
+    const Result<Greeting> greeting =
+        decode_greeting(event.private_data.data(), event.private_data.size());
+    if (!greeting || !proves(*greeting, expected)) {
+      rdma_reject(id.get(), nullptr, 0);
+      continue;
+    }
+    Result<std::unique_ptr<Endpoint>> endpoint = admit(std::move(id), *greeting, deadline);
+    // The right one can be lost on the way in, and come again.
+    if (!endpoint && endpoint.error().code == Errc::kPeerLost) continue;
+    return endpoint;
+  }
+}
+
+Result<std::unique_ptr<Endpoint>> RdmaListener::admit(VerbsHandle<rdma_cm_id> id,
+                                                      const Greeting& greeting, Deadline deadline) {
+  ASSIGN_OR_RETURN(VerbsHandle<rdma_event_channel> channel, make_event_channel());
+  if (rdma_migrate_id(id.get(), channel.get()) != 0)
+    return fail_errno(errno, "give a connection an event channel of its own");
+  const std::string peer = to_string(SocketAddress::of(rdma_get_peer_addr(id.get())));
+  ASSIGN_OR_RETURN(std::unique_ptr<RdmaEndpoint> endpoint,
+                   RdmaEndpoint::make(device_, std::move(channel), std::move(id), peer, options_));
+  const Greeting answer = make_greeting({{}, greeting.lane}, endpoint->flush_word());
+  rdma_conn_param parameters = endpoint->connection_parameters(answer);
+  if (rdma_accept(endpoint->id(), &parameters) != 0)
+    return fail_errno(errno, "accept the lane of {}", peer);
+  RETURN_IF_ERROR(expect_event(endpoint->channel(), wake_event_.get(), RDMA_CM_EVENT_ESTABLISHED,
+                               std::min(deadline, deadline_in(kAdmissionMax))));
+  RETURN_IF_ERROR(endpoint->begin(greeting));
+  return endpoint;
+}
+
+void RdmaListener::shut_down() {
+  if (shut_down_requested_.exchange(true)) return;
+  const uint64_t one = 1;
+  CHECK(::write(wake_event_.get(), &one, sizeof(one)) == sizeof(one));
+}
+
+}  // namespace godwit

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Waits for lanes over RDMA. A request carries its ticket, so a stranger is turned away without
+// anything having been made for it, and holds up nobody.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "engine/base/unique_fd.h"
+#include "engine/transport.h"
+#include "transports/rdma/rdma_endpoint.h"
+
+namespace godwit {
+
+// Thread: one calls accept(); shut_down() is for any.
+class RdmaListener final : public Listener {
+ public:
+  static Result<std::unique_ptr<RdmaListener>> open(std::shared_ptr<RdmaDevice> device,
+                                                    const std::string& address,
+                                                    const RdmaOptions& options);
+
+  std::string address() const override { return address_; }
+  Result<std::unique_ptr<Endpoint>> accept(const LaneTicket& expected, Deadline deadline) override;
+  void shut_down() override;
+
+ private:
+  RdmaListener(std::shared_ptr<RdmaDevice> device, const RdmaOptions& options)
+      : device_(std::move(device)), options_(options) {}
+
+  Result<std::unique_ptr<Endpoint>> admit(VerbsHandle<rdma_cm_id> id, const Greeting& greeting,
+                                          Deadline deadline);
+
+  std::shared_ptr<RdmaDevice> device_;
+  const RdmaOptions options_;
+  UniqueFd wake_event_;
+  std::atomic<bool> shut_down_requested_{false};
+  VerbsHandle<rdma_event_channel> channel_;
+  VerbsHandle<rdma_cm_id> id_;
+  std::string address_;
+};
+
+}  // namespace godwit

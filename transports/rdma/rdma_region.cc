@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "transports/rdma/rdma_region.h"
+
+#include <sys/resource.h>
+
+#include <cerrno>
+
+namespace godwit {
+namespace {
+
+// A remote write needs local write access as well (ibv_reg_mr(3)); so does a read's local end.
+int access_flags(RemoteAccess access) {
+  int flags = IBV_ACCESS_LOCAL_WRITE;
+  if (access == RemoteAccess::kRead || access == RemoteAccess::kReadWrite)
+    flags |= IBV_ACCESS_REMOTE_READ;
+  if (access == RemoteAccess::kWrite || access == RemoteAccess::kReadWrite)
+    flags |= IBV_ACCESS_REMOTE_WRITE;
+  return flags;
+}
+
+bool pinning_is_limited_below(uint64_t bytes) {
+  rlimit limit{};
+  return getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+         limit.rlim_cur < bytes;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<RdmaRegion>> RdmaRegion::make(std::shared_ptr<RdmaDevice> device,
+                                                     std::span<std::byte> bytes,
+                                                     RemoteAccess access) {
+  VerbsHandle<ibv_mr> region(
+      ibv_reg_mr(device->domain(), bytes.data(), bytes.size(), access_flags(access)));
+  if (region == nullptr) {
+    const int os_errno = errno;
+    if (os_errno == ENOMEM && pinning_is_limited_below(bytes.size())) {
+      return fail(Errc::kRefused,
+                  "{} bytes of memory cannot be pinned under this limit: raise it (ulimit -l "
+                  "unlimited, or LimitMEMLOCK=infinity of the service)",
+                  bytes.size());
+    }
+    return fail_errno(os_errno, "register {} bytes with {}", bytes.size(), device->name());
+  }
+  return std::unique_ptr<RdmaRegion>(new RdmaRegion(std::move(device), bytes, std::move(region)));
+}
+
+RemoteRegion RdmaRegion::describe() const {
+  // SAFETY: only as a number, which is how verbs names remote memory.
+  return {.base = reinterpret_cast<uint64_t>(bytes_.data()),
+          .size_bytes = bytes_.size(),
+          .key = region_->rkey};
+}
+
+}  // namespace godwit
