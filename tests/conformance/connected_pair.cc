@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include <array>
+#include <cstdlib>
 #include <random>
 
 #include "engine/base/check.h"
@@ -28,9 +29,10 @@ TransportKind tcp(std::string name, TcpOptions options, std::string address = "1
           .finds_torn_pages = options.checksums == PayloadChecksums::kOn};
 }
 
-// Both ends on this host's first RDMA device; only where there is one (scripts/lab).
+// Both ends on this host's first RDMA device, where there is one: the lab promises it.
 void add_rdma(std::vector<TransportKind>& kinds) {
   auto transport = RdmaTransport::open();
+  CHECK(transport.has_value() || std::getenv("GODWIT_LAB") == nullptr);
   if (!transport) return;
   kinds.push_back({.name = "Rdma",
                    .listen_address = (*transport)->host() + ":0",
