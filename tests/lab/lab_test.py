@@ -15,9 +15,16 @@ import uuid
 
 import pytest
 
-LAB = pathlib.Path(__file__).resolve().parents[2] / "scripts/lab"
+SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / "scripts"
+LAB = SCRIPTS / "lab"
 MACHINE_FAILED = 125
 DEADLINE_S = 150
+
+
+@pytest.fixture(scope="session", autouse=True)
+def machine_is_set_up():
+    """What the first lab on a machine would fetch, and talk about on stderr."""
+    subprocess.run([SCRIPTS / "setup"], check=True, capture_output=True)
 
 
 class Lab:
