@@ -15,7 +15,7 @@ import frames
 from machine import Machine, Options
 
 MACHINE_FAILED = 125
-CONSOLE_LINES_SHOWN = 40
+CONSOLE_LINES_SHOWN = 120  # a panic says why above its trace, which can be 60 lines long
 # Variables that name something of this host's session, which the lab has not.
 SESSION_VARIABLES = re.compile(r"DISPLAY|WAYLAND_DISPLAY|XAUTHORITY|DBUS_.*|XDG_RUNTIME_DIR|XDG_SESSION_.*|SSH_.*|"
                                r"TMUX.*|STY|NOTIFY_SOCKET|LISTEN_.*|JOURNAL_STREAM|INVOCATION_ID")
