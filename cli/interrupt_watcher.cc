@@ -2,7 +2,6 @@
 #include "cli/interrupt_watcher.h"
 
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -35,24 +34,22 @@ void block_interrupt_signals() {
 Result<std::unique_ptr<InterruptWatcher>> InterruptWatcher::start() {
   sigset_t signals = interrupt_signals();
   UniqueFd signal_fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
-  UniqueFd interrupted_event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  UniqueFd stop_event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!signal_fd.valid() || !interrupted_event.valid() || !stop_event.valid()) {
-    return fail_errno(errno, "set up the handling of Ctrl-C");
-  }
+  if (!signal_fd.valid()) return fail_errno(errno, "set up the handling of Ctrl-C");
+  ASSIGN_OR_RETURN(WakeEvent interrupted_event, WakeEvent::make());
+  ASSIGN_OR_RETURN(WakeEvent stop_event, WakeEvent::make());
   return std::unique_ptr<InterruptWatcher>(new InterruptWatcher(
       std::move(signal_fd), std::move(interrupted_event), std::move(stop_event)));
 }
 
-InterruptWatcher::InterruptWatcher(UniqueFd signals, UniqueFd interrupted_event,
-                                   UniqueFd stop_event)
+InterruptWatcher::InterruptWatcher(UniqueFd signals, WakeEvent interrupted_event,
+                                   WakeEvent stop_event)
     : signals_(std::move(signals)),
       interrupted_event_(std::move(interrupted_event)),
       stop_event_(std::move(stop_event)),
       thread_([this] { watch(); }) {}
 
 InterruptWatcher::~InterruptWatcher() {
-  eventfd_write(stop_event_.get(), 1);
+  stop_event_.raise();
   thread_.join();
 }
 
@@ -69,7 +66,7 @@ bool InterruptWatcher::interrupted() const {
 
 void InterruptWatcher::watch() {
   std::array<pollfd, 2> entries{pollfd{signals_.get(), POLLIN, 0},
-                                pollfd{stop_event_.get(), POLLIN, 0}};
+                                pollfd{stop_event_.fd(), POLLIN, 0}};
   for (;;) {
     ::poll(entries.data(), entries.size(), -1);
     if (entries[1].revents != 0) return;
@@ -82,7 +79,7 @@ void InterruptWatcher::watch() {
       continue;
     }
     write_stderr("\ngodwit: stopping\n");
-    eventfd_write(interrupted_event_.get(), 1);
+    interrupted_event_.raise();
     if (action_) action_();
   }
 }

@@ -12,6 +12,7 @@
 
 #include "engine/base/result.h"
 #include "engine/base/unique_fd.h"
+#include "engine/base/wake_event.h"
 
 namespace godwit::cli {
 
@@ -32,15 +33,15 @@ class InterruptWatcher {
   bool interrupted() const;
 
   // Readable from the first interrupt on, for poll(2).
-  int fd() const { return interrupted_event_.get(); }
+  int fd() const { return interrupted_event_.fd(); }
 
  private:
-  InterruptWatcher(UniqueFd signals, UniqueFd interrupted_event, UniqueFd stop_event);
+  InterruptWatcher(UniqueFd signals, WakeEvent interrupted_event, WakeEvent stop_event);
   void watch();
 
   UniqueFd signals_;
-  UniqueFd interrupted_event_;
-  UniqueFd stop_event_;
+  WakeEvent interrupted_event_;
+  WakeEvent stop_event_;
   mutable std::mutex mutex_;
   std::function<void()> action_;
   bool interrupted_ = false;

@@ -106,17 +106,9 @@ void SharedMemory::fill_randomly(uint64_t seed) {
   }
 }
 
-LaneTicket make_ticket(uint32_t lane) {
-  LaneTicket ticket{{}, lane};
-  for (size_t i = 0; i < ticket.token.size(); ++i) {
-    ticket.token[i] = static_cast<std::byte>(i * 7 + lane);
-  }
-  return ticket;
-}
-
 EndpointPair connect_pair(const TransportKind& kind, TransportPair& transports) {
   return test::connect_endpoints(*transports.source, *transports.destination, kind.listen_address,
-                                 make_ticket(0));
+                                 test::make_ticket(0));
 }
 
 PassivePeer::PassivePeer(std::unique_ptr<Endpoint> endpoint) : endpoint_(std::move(endpoint)) {

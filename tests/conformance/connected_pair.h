@@ -51,8 +51,7 @@ struct TransportKind {
 
 std::vector<TransportKind> all_transport_kinds();
 
-LaneTicket make_ticket(uint32_t lane);
-
+using test::make_ticket;
 using EndpointPair = test::ConnectedEndpoints;
 
 // Connects lane 0. Aborts the test when that fails.

@@ -9,14 +9,12 @@
 
 #include "engine/base/check.h"
 #include "tests/simulation/simulated_migration.h"
-#include "tests/simulation/watchdog.h"
 
 namespace godwit {
 namespace {
 
 constexpr uint64_t kPlans = 4;  // different guests, options and links for each state
 constexpr uint64_t kSeedsMax = 2000;
-constexpr auto kSimulationMax = seconds(60);
 
 // How a migration has to end that is cancelled in a state.
 enum class End : uint8_t {
@@ -141,7 +139,6 @@ void cancel_in(typename Side::State state) {
     if (!leads_to(end, plan)) continue;
     Side::cancel_in(state, plan);
     SCOPED_TRACE(describe(plan));
-    const Watchdog watchdog(describe(plan), kSimulationMax);
 
     const SimulationOutcome outcome = simulate(plan);
 

@@ -6,7 +6,6 @@
 #include <gtest/gtest.h>
 
 #include "tests/simulation/simulated_migration.h"
-#include "tests/simulation/watchdog.h"
 
 namespace godwit {
 namespace {
@@ -36,7 +35,6 @@ uint64_t wrong_migrations(Quiescing quiescing) {
   uint64_t wrong = 0;
   for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
     const SimulationPlan plan = disk_reading_guest(seed, quiescing);
-    const Watchdog watchdog(describe(plan), seconds(60));
     const SimulationOutcome outcome = simulate(plan);
     EXPECT_TRUE(outcome.destination_started) << describe(plan);
     if (!outcome.memory_equal_at_start) ++wrong;
@@ -61,7 +59,6 @@ TEST(DmaInFlight, IsCaughtByVerificationWhereItIsLost) {
   for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
     SimulationPlan plan = disk_reading_guest(seed, Quiescing::kOff);
     plan.source.verification = Verification::kOn;
-    const Watchdog watchdog(describe(plan), seconds(60));
     const SimulationOutcome outcome = simulate(plan);
     for (const std::string& promise : outcome.broken_promises)
       ASSERT_EQ(promise.find("lost memory"), std::string::npos) << describe(plan) << promise;

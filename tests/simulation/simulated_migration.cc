@@ -11,6 +11,7 @@
 #include "engine/base/check.h"
 #include "engine/migration/destination_migration.h"
 #include "engine/migration/source_migration.h"
+#include "tests/simulation/watchdog.h"
 #include "transports/loopback/loopback_control_channel.h"
 #include "transports/loopback/loopback_transport.h"
 #include "vmm-adapters/linux/pagemap_scan.h"
@@ -278,6 +279,7 @@ SimulationOutcome Simulation::outcome() {
 }  // namespace
 
 SimulationOutcome simulate(const SimulationPlan& plan) {
+  const Watchdog watchdog(describe(plan), seconds(60));
   return Simulation(plan).run();
 }
 

@@ -28,6 +28,7 @@ struct SimulationOutcome {
   std::vector<std::string> broken_promises;  // empty when all is well
 };
 
+// Ends the process, naming the plan, when it hangs for a minute.
 SimulationOutcome simulate(const SimulationPlan& plan);
 
 }  // namespace godwit

@@ -18,12 +18,9 @@
 #include <vector>
 
 #include "tests/simulation/simulated_migration.h"
-#include "tests/simulation/watchdog.h"
 
 namespace godwit {
 namespace {
-
-constexpr auto kSimulationMax = seconds(60);
 
 struct Settings {
   uint64_t first_seed = 1;
@@ -64,7 +61,6 @@ void simulate_seeds(std::atomic<uint64_t>& next, Tally& tally) {
   for (uint64_t seed = next++; seed <= settings.last_seed; seed = next++) {
     const SimulationPlan plan = plan_from_seed(seed);
     if (settings.first_seed == settings.last_seed) fmt::print("{}\n", describe(plan));
-    const Watchdog watchdog(describe(plan), kSimulationMax);
     tally.add(plan, simulate(plan));
   }
 }

@@ -7,6 +7,14 @@
 
 namespace godwit::test {
 
+LaneTicket make_ticket(uint32_t lane) {
+  LaneTicket ticket{{}, lane};
+  for (size_t i = 0; i < ticket.token.size(); ++i) {
+    ticket.token[i] = static_cast<std::byte>(i * 7 + lane);
+  }
+  return ticket;
+}
+
 ConnectedEndpoints connect_endpoints(Transport& source, Transport& destination,
                                      const std::string& address, const LaneTicket& ticket) {
   auto listener = destination.listen(address);

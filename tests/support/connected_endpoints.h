@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Two endpoints that are connected to each other, of any two transports that can reach each other.
+// Two endpoints that are connected to each other, of any two transports that can reach each other;
+// and the ticket that lets one in.
 #pragma once
 
 #include <memory>
@@ -9,6 +10,9 @@
 #include "engine/transport.h"
 
 namespace godwit::test {
+
+// A ticket of that lane; always the same one.
+LaneTicket make_ticket(uint32_t lane);
 
 struct ConnectedEndpoints {
   std::unique_ptr<Endpoint> source;

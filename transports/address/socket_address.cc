@@ -65,6 +65,7 @@ bool is_loopback(const SocketAddress& address) {
     const auto* four = reinterpret_cast<const sockaddr_in*>(&address.storage);
     return (ntohl(four->sin_addr.s_addr) >> 24) == 127;
   }
+  if (address.storage.ss_family != AF_INET6) return false;
   const auto* six = reinterpret_cast<const sockaddr_in6*>(&address.storage);
   if (IN6_IS_ADDR_V4MAPPED(&six->sin6_addr)) return six->sin6_addr.s6_addr[12] == 127;
   return IN6_IS_ADDR_LOOPBACK(&six->sin6_addr);

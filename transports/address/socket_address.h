@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Addresses of lanes as users and peers write them, for every transport that goes over IP.
+// Socket addresses as users and peers write them, for lanes and the control connection.
 #pragma once
 
 #include <sys/socket.h>

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "transports/control/control_address.h"
 
-#include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
 
@@ -20,25 +19,7 @@ bool is_port(std::string_view text) {
   return parsed.ec == std::errc() && parsed.ptr == text.data() + text.size() && port <= 65535;
 }
 
-bool is_loopback(const SocketAddress& address) {
-  if (address.storage.ss_family == AF_INET) {
-    sockaddr_in v4{};
-    std::memcpy(&v4, &address.storage, sizeof v4);
-    return (ntohl(v4.sin_addr.s_addr) >> 24) == 127;
-  }
-  if (address.storage.ss_family != AF_INET6) return false;
-  sockaddr_in6 v6{};
-  std::memcpy(&v6, &address.storage, sizeof v6);
-  if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) return v6.sin6_addr.s6_addr[12] == 127;
-  return IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr);
-}
-
 }  // namespace
-
-const sockaddr* SocketAddress::get() const {
-  // SAFETY: sockaddr_storage is made to be read through sockaddr, its common beginning.
-  return reinterpret_cast<const sockaddr*>(&storage);
-}
 
 Result<HostPort> parse_host_port(std::string_view address) {
   size_t colon = address.rfind(':');
@@ -70,28 +51,15 @@ Result<std::vector<SocketAddress>> resolve(const HostPort& address, ResolveFor p
   for (const addrinfo* entry = found; entry != nullptr; entry = entry->ai_next) {
     SocketAddress result{};
     std::memcpy(&result.storage, entry->ai_addr, entry->ai_addrlen);
-    result.size_bytes = entry->ai_addrlen;
+    result.length = entry->ai_addrlen;
     addresses.push_back(result);
   }
   return addresses;
 }
 
-std::string to_string(const SocketAddress& address) {
-  char host[NI_MAXHOST] = "";
-  char port[NI_MAXSERV] = "";
-  if (::getnameinfo(address.get(), address.size_bytes, host, sizeof host, port, sizeof port,
-                    NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
-    return "(unknown address)";
-  }
-  bool v6 = address.storage.ss_family == AF_INET6;
-  return fmt::format("{}{}{}:{}", v6 ? "[" : "", host, v6 ? "]" : "", port);
-}
-
 std::string local_address(int fd) {
-  SocketAddress address{};
-  address.size_bytes = sizeof address.storage;
-  // SAFETY: sockaddr_storage is made to be written through sockaddr, its common beginning.
-  ::getsockname(fd, reinterpret_cast<sockaddr*>(&address.storage), &address.size_bytes);
+  SocketAddress address{{}, sizeof(sockaddr_storage)};
+  ::getsockname(fd, address.get(), &address.length);
   return to_string(address);
 }
 
@@ -101,9 +69,9 @@ namespace godwit {
 
 Status require_loopback(const std::string& address) {
   ASSIGN_OR_RETURN(control::HostPort host_port, control::parse_host_port(address));
-  ASSIGN_OR_RETURN(std::vector<control::SocketAddress> addresses,
-                   resolve(host_port, control::ResolveFor::kListening));
-  if (std::all_of(addresses.begin(), addresses.end(), control::is_loopback)) return {};
+  ASSIGN_OR_RETURN(std::vector<SocketAddress> addresses,
+                   control::resolve(host_port, control::ResolveFor::kListening));
+  if (std::all_of(addresses.begin(), addresses.end(), is_loopback)) return {};
   return fail(Errc::kRefused,
               "{} can be reached from other machines, and nothing says who may take part: give "
               "--psk-file FILE (made by `godwit keygen`) or --tls-dir DIR on both sides, or "

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// "HOST:PORT" and socket addresses, and the rule about who may be talked to without security.
+// "HOST:PORT", and the rule about who may be talked to without security.
 #pragma once
-
-#include <sys/socket.h>
 
 #include <cstdint>
 #include <string>
@@ -11,6 +9,7 @@
 #include <vector>
 
 #include "engine/base/result.h"
+#include "transports/address/socket_address.h"
 
 namespace godwit::control {
 
@@ -22,22 +21,12 @@ struct HostPort {
 // Errors: kRefused unless it is HOST:PORT, with an IPv6 address in brackets.
 Result<HostPort> parse_host_port(std::string_view address);
 
-struct SocketAddress {
-  sockaddr_storage storage;
-  socklen_t size_bytes;
-
-  const sockaddr* get() const;
-};
-
 enum class ResolveFor : uint8_t { kConnecting = 1, kListening = 2 };
 
 // At least one. Errors: kRefused when the name is not known. May wait for a name server.
 Result<std::vector<SocketAddress>> resolve(const HostPort& address, ResolveFor purpose);
 
-// "192.0.2.1:7471", "[2001:db8::1]:7471".
-std::string to_string(const SocketAddress& address);
-
-// The same of the address that a socket is bound to.
+// "192.0.2.1:7471", "[2001:db8::1]:7471": the address that a socket is bound to.
 std::string local_address(int fd);
 
 }  // namespace godwit::control

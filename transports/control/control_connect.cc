@@ -19,7 +19,6 @@ using control::HandshakeTerms;
 using control::HostPort;
 using control::IoState;
 using control::ResolveFor;
-using control::SocketAddress;
 using control::TlsSide;
 
 namespace {
@@ -53,7 +52,7 @@ Result<UniqueFd> connect_socket(const SocketAddress& target, const Patience& pat
       ::socket(target.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!socket.valid()) return fail_errno(errno, "make a socket for {}", to_string(target));
   RETURN_IF_ERROR(control::set_control_socket_options(socket.get()));
-  if (::connect(socket.get(), target.get(), target.size_bytes) == 0) return socket;
+  if (::connect(socket.get(), target.get(), target.length) == 0) return socket;
   if (errno != EINPROGRESS) {
     return tl::unexpected<Error>(explain_connect_failure(errno, to_string(target)));
   }

@@ -2,7 +2,6 @@
 #include "transports/control/control_listener.h"
 
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -22,7 +21,6 @@ using control::HostPort;
 using control::IoState;
 using control::IoStep;
 using control::ResolveFor;
-using control::SocketAddress;
 using control::TlsSide;
 
 namespace {
@@ -33,7 +31,7 @@ Result<UniqueFd> bind_socket(const SocketAddress& address) {
   if (!socket.valid()) return fail_errno(errno, "make a socket for {}", to_string(address));
   int on = 1;
   ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  if (::bind(socket.get(), address.get(), address.size_bytes) != 0 ||
+  if (::bind(socket.get(), address.get(), address.length) != 0 ||
       ::listen(socket.get(), static_cast<int>(kPendingPeersMax)) != 0) {
     return fail_errno(errno, "listen on {}", to_string(address));
   }
@@ -61,8 +59,7 @@ Result<std::unique_ptr<ControlListener>> ControlListener::listen(const std::stri
   ASSIGN_OR_RETURN(std::vector<SocketAddress> addresses,
                    control::resolve(host_port, ResolveFor::kListening));
   ASSIGN_OR_RETURN(UniqueFd socket, bind_socket(addresses.front()));
-  UniqueFd stop_event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!stop_event.valid()) return fail_errno(errno, "make an eventfd");
+  ASSIGN_OR_RETURN(WakeEvent stop_event, WakeEvent::make());
 
   std::unique_ptr<ControlListener> listener(
       new ControlListener(std::move(socket), std::move(stop_event), std::move(terms)));
@@ -71,13 +68,13 @@ Result<std::unique_ptr<ControlListener>> ControlListener::listen(const std::stri
   return listener;
 }
 
-ControlListener::ControlListener(UniqueFd socket, UniqueFd stop_event, HandshakeTerms terms)
+ControlListener::ControlListener(UniqueFd socket, WakeEvent stop_event, HandshakeTerms terms)
     : socket_(std::move(socket)), stop_event_(std::move(stop_event)), terms_(std::move(terms)) {}
 
 ControlListener::~ControlListener() = default;
 
 void ControlListener::shut_down() {
-  eventfd_write(stop_event_.get(), 1);  // the counter cannot overflow: nobody else writes
+  stop_event_.raise();
 }
 
 Result<std::unique_ptr<ControlConnection>> ControlListener::accept(Deadline deadline) {
@@ -96,7 +93,7 @@ Result<std::unique_ptr<ControlConnection>> ControlListener::accept(Deadline dead
 
 Status ControlListener::wait_for_events(Deadline deadline) {
   std::array<pollfd, 2 + kPendingPeersMax> entries{};
-  entries[0] = {stop_event_.get(), POLLIN, 0};
+  entries[0] = {stop_event_.fd(), POLLIN, 0};
   entries[1] = {socket_.get(), POLLIN, 0};
   size_t count = 2;
   for (const PendingPeer& pending : pending_) {
@@ -126,10 +123,10 @@ Deadline ControlListener::earliest_deadline(Deadline deadline) const {
 Status ControlListener::take_new_peers() {
   for (;;) {
     SocketAddress from{};
-    from.size_bytes = sizeof from.storage;
+    from.length = sizeof from.storage;
     // SAFETY: sockaddr_storage is made to be written through sockaddr, its common beginning.
     UniqueFd socket(::accept4(socket_.get(), reinterpret_cast<sockaddr*>(&from.storage),
-                              &from.size_bytes, SOCK_NONBLOCK | SOCK_CLOEXEC));
+                              &from.length, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (socket.valid()) {
       admit(std::move(socket), to_string(from));
       continue;

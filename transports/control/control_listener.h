@@ -14,6 +14,7 @@
 #include "engine/base/result.h"
 #include "engine/base/time.h"
 #include "engine/base/unique_fd.h"
+#include "engine/base/wake_event.h"
 #include "transports/control/control_connection.h"
 #include "transports/control/control_security.h"
 #include "transports/control/handshake.h"
@@ -51,7 +52,7 @@ class ControlListener {
  private:
   struct PendingPeer;
 
-  ControlListener(UniqueFd socket, UniqueFd stop_event, control::HandshakeTerms terms);
+  ControlListener(UniqueFd socket, WakeEvent stop_event, control::HandshakeTerms terms);
   Status wait_for_events(Deadline deadline);
   Status take_new_peers();
   void admit(UniqueFd socket, std::string peer);
@@ -61,7 +62,7 @@ class ControlListener {
   Deadline earliest_deadline(Deadline deadline) const;
 
   UniqueFd socket_;
-  UniqueFd stop_event_;
+  WakeEvent stop_event_;
   control::HandshakeTerms terms_;
   ControlListenerOptions options_;
   std::string address_;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "transports/lane_ticket.h"
 #include "transports/loopback/loopback_endpoint.h"
 
 namespace godwit {
@@ -54,10 +55,6 @@ class LoopbackListener final : public Listener {
   // Shared with the transport and its links, which may be destroyed earlier or later.
   std::shared_ptr<LoopbackRegions> regions_;
 };
-
-bool same_ticket(const LaneTicket& left, const LaneTicket& right) {
-  return left.token == right.token && left.lane == right.lane;
-}
 
 }  // namespace
 

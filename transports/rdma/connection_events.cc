@@ -37,6 +37,13 @@ Result<VerbsHandle<rdma_event_channel>> make_event_channel() {
   return channel;
 }
 
+Result<VerbsHandle<rdma_cm_id>> make_id(rdma_event_channel* channel) {
+  rdma_cm_id* id = nullptr;
+  if (rdma_create_id(channel, &id, nullptr, RDMA_PS_TCP) != 0)
+    return fail_errno(errno, "create an rdma_cm id");
+  return VerbsHandle<rdma_cm_id>(id);
+}
+
 Result<ConnectionEvent> next_event(rdma_event_channel* channel, int wake_event, Deadline deadline) {
   while (true) {
     std::array<pollfd, 2> polled{{{channel->fd, POLLIN, 0}, {wake_event, POLLIN, 0}}};

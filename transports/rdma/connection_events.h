@@ -24,6 +24,12 @@ struct ConnectionEvent {
 // Never blocks in the library.
 Result<VerbsHandle<rdma_event_channel>> make_event_channel();
 
+// For a reliable connection; its events come through `channel`, which has to outlive it.
+Result<VerbsHandle<rdma_cm_id>> make_id(rdma_event_channel* channel);
+
+// What to wait for beside the events when there is nothing.
+inline constexpr int kNoWakeEvent = -1;
+
 // Returns the next event. Errors: kTimeout; kCancelled once `wake_event` is readable.
 Result<ConnectionEvent> next_event(rdma_event_channel* channel, int wake_event, Deadline deadline);
 

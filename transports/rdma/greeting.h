@@ -37,7 +37,6 @@ Greeting make_greeting(const LaneTicket& ticket, FlushWord flush_word);
 // Errors: kCorrupt, or kRefused when the version is another one.
 Result<Greeting> decode_greeting(const void* data, size_t size_bytes);
 
-// In a time that does not depend on where they differ.
-bool proves(const Greeting& greeting, const LaneTicket& expected);
+LaneTicket ticket_of(const Greeting& greeting);
 
 }  // namespace godwit

@@ -6,7 +6,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <span>
+#include <vector>
 
 namespace godwit {
 namespace {
@@ -30,13 +30,6 @@ std::vector<ibv_context*> all_contexts() {
 }
 
 }  // namespace
-
-std::vector<std::string> active_rdma_devices() {
-  std::vector<std::string> names;
-  for (ibv_context* context : all_contexts())
-    if (has_active_port(context)) names.emplace_back(ibv_get_device_name(context->device));
-  return names;
-}
 
 Result<std::shared_ptr<RdmaDevice>> RdmaDevice::open(const std::string& name) {
   for (ibv_context* context : all_contexts()) {

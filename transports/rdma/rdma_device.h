@@ -6,15 +6,11 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "engine/base/result.h"
 #include "transports/rdma/verbs_handles.h"
 
 namespace godwit {
-
-// Names of the devices of this host that have an active port, in the system's order.
-std::vector<std::string> active_rdma_devices();
 
 // Thread: any.
 class RdmaDevice {

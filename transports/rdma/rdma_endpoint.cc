@@ -4,13 +4,9 @@
 #include "transports/rdma/rdma_endpoint.h"
 
 #include <fcntl.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-
-#include "engine/base/check.h"
 
 namespace godwit {
 namespace {
@@ -20,7 +16,6 @@ constexpr uint8_t kRetryWithoutEnd = 7;  // receiver not ready: the peer is busy
 // Encoded; 12 is 0.64 ms (IB specification, table 45). rdma_cm's own, 0, is 655 ms.
 constexpr uint8_t kReceiverNotReadyTimer = 12;
 constexpr uint32_t kReadsInFlightMax = 16;
-constexpr uint32_t kInlineBytes = 64;
 constexpr auto kGoodbyeMax = seconds(1);
 
 // 4.096 us * 2^n is how long the device waits for an acknowledgement before it tries again. All
@@ -45,10 +40,10 @@ Result<std::unique_ptr<RdmaEndpoint>> RdmaEndpoint::make(std::shared_ptr<RdmaDev
                 id->verbs == nullptr ? "?" : ibv_get_device_name(id->verbs->device),
                 device->name());
   }
+  ASSIGN_OR_RETURN(WakeEvent wake_event, WakeEvent::make());
   std::unique_ptr<RdmaEndpoint> endpoint(new RdmaEndpoint(std::move(device), std::move(channel),
-                                                          std::move(id), std::move(peer), options));
-  endpoint->wake_event_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!endpoint->wake_event_.valid()) return fail_errno(errno, "make an eventfd");
+                                                          std::move(id), std::move(wake_event),
+                                                          std::move(peer), options));
   ASSIGN_OR_RETURN(endpoint->buffers_, MessageBuffers::make(endpoint->device_));
   RETURN_IF_ERROR(endpoint->make_queue_pair());
   return endpoint;
@@ -73,7 +68,7 @@ Status RdmaEndpoint::make_queue_pair() {
                     .max_recv_wr = kRdmaMessagesInFlightMax,
                     .max_send_sge = 1,
                     .max_recv_sge = 1,
-                    .max_inline_data = kInlineBytes};
+                    .max_inline_data = 0};
   if (rdma_create_qp(id_.get(), device_->domain(), &attributes) != 0)
     return fail_errno(errno, "create a queue pair of {} requests", kRequestsMax);
   for (uint32_t buffer = 0; buffer < kRdmaMessagesInFlightMax; ++buffer)
@@ -115,15 +110,12 @@ RdmaEndpoint::~RdmaEndpoint() {
   // What was sent is to arrive, if the peer is still there to take it.
   if (alive() && begun_ && !shut_down_requested_)
     (void)wait_until([&] { return work_.all_complete(); }, deadline_in(kGoodbyeMax));
-  if (!begun_) return;
-  rdma_disconnect(id_.get());
-  drain();
+  die(fail(Errc::kCancelled, "the lane to {} was given up", peer_).value());
 }
 
 void RdmaEndpoint::shut_down() {
   if (shut_down_requested_.exchange(true)) return;
-  const uint64_t one = 1;
-  CHECK(::write(wake_event_.get(), &one, sizeof(one)) == sizeof(one));
+  wake_event_.raise();
   // From here, since the owner may be busy elsewhere: the peer is to know at once.
   if (begun_) rdma_disconnect(id_.get());
 }
@@ -133,12 +125,10 @@ void RdmaEndpoint::die(const Error& error) {
   if (!alive()) return;
   error_ = error;
   if (begun_) {
-    ibv_qp_attr attributes{};
-    attributes.qp_state = IBV_QPS_ERR;
-    ibv_modify_qp(id_->qp, &attributes, IBV_QP_STATE);
-    drain();
-    // Errors do not matter: the peer may have gone.
+    // Puts the queue pair into the error state first, and fails only behind that: the peer may have
+    // gone (librdmacm, cma.c).
     rdma_disconnect(id_.get());
+    drain();
   }
   work_.end();
 }

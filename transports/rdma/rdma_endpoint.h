@@ -17,8 +17,8 @@
 // queue pair are visible there. The receiver keeps 32 buffers posted; a peer that sends more is
 // held by the queue pair itself (receiver not ready, retried without end).
 //
-// Loss of the peer: its disconnect; retries exceeded, of an operation or of the empty write that
-// an idle lane posts every third of the peer time-out.
+// Loss of the peer: its disconnect; retries exceeded, of an operation or of the read of the flush
+// word that an idle lane posts every third of the peer time-out.
 #pragma once
 
 #include <array>
@@ -27,7 +27,7 @@
 #include <optional>
 #include <string>
 
-#include "engine/base/unique_fd.h"
+#include "engine/base/wake_event.h"
 #include "engine/transport.h"
 #include "transports/rdma/connection_events.h"
 #include "transports/rdma/greeting.h"
@@ -54,7 +54,6 @@ class RdmaEndpoint final : public Endpoint {
   rdma_cm_id* id() const { return id_.get(); }
   rdma_event_channel* channel() const { return channel_.get(); }
   FlushWord flush_word() const { return buffers_->flush_word(); }
-  int wake_event() const { return wake_event_.get(); }
   Status begin(const Greeting& peer);  // once connected
   rdma_conn_param connection_parameters(const Greeting& greeting) const;
 
@@ -78,21 +77,23 @@ class RdmaEndpoint final : public Endpoint {
   static constexpr size_t kBatchMax = 64;  // work requests in one chain
 
   RdmaEndpoint(std::shared_ptr<RdmaDevice> device, VerbsHandle<rdma_event_channel> channel,
-               VerbsHandle<rdma_cm_id> id, std::string peer, const RdmaOptions& options)
+               VerbsHandle<rdma_cm_id> id, WakeEvent wake_event, std::string peer,
+               const RdmaOptions& options)
       : device_(std::move(device)),
         options_(options),
         peer_(std::move(peer)),
+        wake_event_(std::move(wake_event)),
         channel_(std::move(channel)),
         id_(std::move(id)) {}
 
   Status make_queue_pair();
   Status post_receive(uint32_t buffer);
   Result<size_t> post(std::span<const TransferOp> ops, ibv_wr_opcode opcode);
-  // Fills requests_ from the front of `ops`. Returns how many requests, and how many operations.
   struct Chain {
     size_t requests;
     size_t operations;
   };
+  // Fills requests_ from the front of `ops`.
   Chain make_chain(std::span<const TransferOp> ops, ibv_wr_opcode opcode, size_t requests_max);
   // Posts one signalled request that carries no operation.
   Status post_single(ibv_send_wr request);
@@ -103,7 +104,7 @@ class RdmaEndpoint final : public Endpoint {
   bool progress();
   bool take_completions();
   void take_completion(const ibv_wc& completion);
-  bool take_events();
+  void take_events();
   // Until something has happened, or may have: looks for a while, then sleeps.
   void wait(Deadline deadline);
   void sleep(Deadline deadline);
@@ -119,7 +120,7 @@ class RdmaEndpoint final : public Endpoint {
   std::shared_ptr<RdmaDevice> device_;
   const RdmaOptions options_;
   const std::string peer_;
-  UniqueFd wake_event_;
+  WakeEvent wake_event_;
   std::atomic<bool> shut_down_requested_{false};
   std::optional<Error> error_;
 

@@ -2,11 +2,9 @@
 //
 // The data path of a lane over RDMA: posting, completing, waiting. Nothing here allocates.
 #include <poll.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 
 #include "engine/base/check.h"
 #include "transports/rdma/rdma_endpoint.h"
@@ -263,25 +261,22 @@ void RdmaEndpoint::take_completion(const ibv_wc& completion) {
   die(error);
 }
 
-bool RdmaEndpoint::take_events() {
-  if (!alive()) return false;
-  Result<ConnectionEvent> event = next_event(channel_.get(), wake_event_.get(), Deadline::min());
-  if (!event) return false;
+void RdmaEndpoint::take_events() {
+  if (!alive()) return;
+  Result<ConnectionEvent> event = next_event(channel_.get(), kNoWakeEvent, Deadline::min());
+  if (!event) return;
   switch (event->type) {
     case RDMA_CM_EVENT_DISCONNECTED:
     case RDMA_CM_EVENT_TIMEWAIT_EXIT:
       take_completions();  // what it sent before
-      die(fail(Errc::kPeerLost, "{} closed the lane", peer_).value());
-      return true;
+      return die(fail(Errc::kPeerLost, "{} closed the lane", peer_).value());
     case RDMA_CM_EVENT_DEVICE_REMOVAL:
-      die(fail(Errc::kPeerLost, "RDMA device {} was removed", device_->name()).value());
-      return true;
+      return die(fail(Errc::kPeerLost, "RDMA device {} was removed", device_->name()).value());
     case RDMA_CM_EVENT_ADDR_CHANGE:
-      die(fail(Errc::kPeerLost, "the address of RDMA device {} has changed", device_->name())
-              .value());
-      return true;
+      return die(fail(Errc::kPeerLost, "the address of RDMA device {} has changed", device_->name())
+                     .value());
     default:
-      return true;
+      return;
   }
 }
 
@@ -306,7 +301,7 @@ void RdmaEndpoint::sleep(Deadline deadline) {
   if (progress()) return;
   std::array<pollfd, 3> polled{{{completion_channel_->fd, POLLIN, 0},
                                 {channel_->fd, POLLIN, 0},
-                                {wake_event_.get(), POLLIN, 0}}};
+                                {wake_event_.fd(), POLLIN, 0}}};
   const Deadline until =
       std::min({deadline, next_sign_of_life_, stopped_until_.value_or(deadline)});
   const int timeout = milliseconds_until(until);

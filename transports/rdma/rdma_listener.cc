@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "transports/rdma/rdma_listener.h"
 
-#include <sys/eventfd.h>
-#include <unistd.h>
+#include <arpa/inet.h>
 
 #include <algorithm>
 #include <cerrno>
 
-#include "engine/base/check.h"
 #include "transports/address/socket_address.h"
+#include "transports/lane_ticket.h"
 
 namespace godwit {
 namespace {
@@ -22,14 +21,12 @@ Result<std::unique_ptr<RdmaListener>> RdmaListener::open(std::shared_ptr<RdmaDev
                                                          const std::string& address,
                                                          const RdmaOptions& options) {
   ASSIGN_OR_RETURN(std::vector<SocketAddress> candidates, resolve(address, AddressUse::kListen));
-  std::unique_ptr<RdmaListener> listener(new RdmaListener(std::move(device), options));
-  listener->wake_event_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!listener->wake_event_.valid()) return fail_errno(errno, "make an eventfd");
+  ASSIGN_OR_RETURN(WakeEvent wake_event, WakeEvent::make());
+  std::unique_ptr<RdmaListener> listener(
+      new RdmaListener(std::move(device), std::move(wake_event), options));
   ASSIGN_OR_RETURN(listener->channel_, make_event_channel());
-  rdma_cm_id* id = nullptr;
-  if (rdma_create_id(listener->channel_.get(), &id, nullptr, RDMA_PS_TCP) != 0)
-    return fail_errno(errno, "create an rdma_cm id");
-  listener->id_.reset(id);
+  ASSIGN_OR_RETURN(listener->id_, make_id(listener->channel_.get()));
+  rdma_cm_id* id = listener->id_.get();
   SocketAddress bound = candidates.front();
   if (rdma_bind_addr(id, bound.get()) != 0 || rdma_listen(id, kBacklog) != 0)
     return fail_errno(errno, "listen for RDMA on {}", to_string(bound));
@@ -41,13 +38,12 @@ Result<std::unique_ptr<RdmaListener>> RdmaListener::open(std::shared_ptr<RdmaDev
 Result<std::unique_ptr<Endpoint>> RdmaListener::accept(const LaneTicket& expected,
                                                        Deadline deadline) {
   while (true) {
-    ASSIGN_OR_RETURN(ConnectionEvent event,
-                     next_event(channel_.get(), wake_event_.get(), deadline));
+    ASSIGN_OR_RETURN(ConnectionEvent event, next_event(channel_.get(), wake_event_.fd(), deadline));
     if (event.type != RDMA_CM_EVENT_CONNECT_REQUEST) continue;
     VerbsHandle<rdma_cm_id> id(event.id);
     const Result<Greeting> greeting =
         decode_greeting(event.private_data.data(), event.private_data.size());
-    if (!greeting || !proves(*greeting, expected)) {
+    if (!greeting || !same_ticket(ticket_of(*greeting), expected)) {
       rdma_reject(id.get(), nullptr, 0);
       continue;
     }
@@ -70,16 +66,14 @@ Result<std::unique_ptr<Endpoint>> RdmaListener::admit(VerbsHandle<rdma_cm_id> id
   rdma_conn_param parameters = endpoint->connection_parameters(answer);
   if (rdma_accept(endpoint->id(), &parameters) != 0)
     return fail_errno(errno, "accept the lane of {}", peer);
-  RETURN_IF_ERROR(expect_event(endpoint->channel(), wake_event_.get(), RDMA_CM_EVENT_ESTABLISHED,
+  RETURN_IF_ERROR(expect_event(endpoint->channel(), wake_event_.fd(), RDMA_CM_EVENT_ESTABLISHED,
                                std::min(deadline, deadline_in(kAdmissionMax))));
   RETURN_IF_ERROR(endpoint->begin(greeting));
   return endpoint;
 }
 
 void RdmaListener::shut_down() {
-  if (shut_down_requested_.exchange(true)) return;
-  const uint64_t one = 1;
-  CHECK(::write(wake_event_.get(), &one, sizeof(one)) == sizeof(one));
+  wake_event_.raise();
 }
 
 }  // namespace godwit

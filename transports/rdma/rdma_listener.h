@@ -4,11 +4,10 @@
 // anything having been made for it, and holds up nobody.
 #pragma once
 
-#include <atomic>
 #include <memory>
 #include <string>
 
-#include "engine/base/unique_fd.h"
+#include "engine/base/wake_event.h"
 #include "engine/transport.h"
 #include "transports/rdma/rdma_endpoint.h"
 
@@ -26,16 +25,15 @@ class RdmaListener final : public Listener {
   void shut_down() override;
 
  private:
-  RdmaListener(std::shared_ptr<RdmaDevice> device, const RdmaOptions& options)
-      : device_(std::move(device)), options_(options) {}
+  RdmaListener(std::shared_ptr<RdmaDevice> device, WakeEvent wake_event, const RdmaOptions& options)
+      : device_(std::move(device)), options_(options), wake_event_(std::move(wake_event)) {}
 
   Result<std::unique_ptr<Endpoint>> admit(VerbsHandle<rdma_cm_id> id, const Greeting& greeting,
                                           Deadline deadline);
 
   std::shared_ptr<RdmaDevice> device_;
   const RdmaOptions options_;
-  UniqueFd wake_event_;
-  std::atomic<bool> shut_down_requested_{false};
+  WakeEvent wake_event_;
   VerbsHandle<rdma_event_channel> channel_;
   VerbsHandle<rdma_cm_id> id_;
   std::string address_;

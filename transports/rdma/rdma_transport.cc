@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "transports/rdma/rdma_transport.h"
 
-#include <sys/eventfd.h>
-
 #include <cerrno>
 
 #include "transports/address/socket_address.h"
@@ -15,18 +13,15 @@ namespace godwit {
 namespace {
 
 // An id whose address and route are known, and so its device.
-Result<VerbsHandle<rdma_cm_id>> resolve_peer(rdma_event_channel* channel, int wake_event,
-                                             SocketAddress& peer, Deadline deadline) {
-  rdma_cm_id* created = nullptr;
-  if (rdma_create_id(channel, &created, nullptr, RDMA_PS_TCP) != 0)
-    return fail_errno(errno, "create an rdma_cm id");
-  VerbsHandle<rdma_cm_id> id(created);
-  if (rdma_resolve_addr(created, nullptr, peer.get(), milliseconds_until(deadline)) != 0)
+Result<VerbsHandle<rdma_cm_id>> resolve_peer(rdma_event_channel* channel, SocketAddress& peer,
+                                             Deadline deadline) {
+  ASSIGN_OR_RETURN(VerbsHandle<rdma_cm_id> id, make_id(channel));
+  if (rdma_resolve_addr(id.get(), nullptr, peer.get(), milliseconds_until(deadline)) != 0)
     return fail_errno(errno, "resolve {}", to_string(peer));
-  RETURN_IF_ERROR(expect_event(channel, wake_event, RDMA_CM_EVENT_ADDR_RESOLVED, deadline));
-  if (rdma_resolve_route(created, milliseconds_until(deadline)) != 0)
+  RETURN_IF_ERROR(expect_event(channel, kNoWakeEvent, RDMA_CM_EVENT_ADDR_RESOLVED, deadline));
+  if (rdma_resolve_route(id.get(), milliseconds_until(deadline)) != 0)
     return fail_errno(errno, "find a route to {}", to_string(peer));
-  RETURN_IF_ERROR(expect_event(channel, wake_event, RDMA_CM_EVENT_ROUTE_RESOLVED, deadline));
+  RETURN_IF_ERROR(expect_event(channel, kNoWakeEvent, RDMA_CM_EVENT_ROUTE_RESOLVED, deadline));
   return id;
 }
 
@@ -59,11 +54,8 @@ Result<std::unique_ptr<Endpoint>> RdmaTransport::connect(const std::string& addr
                                                          Deadline deadline) {
   ASSIGN_OR_RETURN(std::vector<SocketAddress> peers, resolve(address, AddressUse::kConnect));
   ASSIGN_OR_RETURN(VerbsHandle<rdma_event_channel> channel, make_event_channel());
-  // Nobody can shut down what is not there yet: an event that is never raised.
-  const UniqueFd no_wake(::eventfd(0, EFD_CLOEXEC));
-  if (!no_wake.valid()) return fail_errno(errno, "make an eventfd");
   ASSIGN_OR_RETURN(VerbsHandle<rdma_cm_id> id,
-                   resolve_peer(channel.get(), no_wake.get(), peers.front(), deadline));
+                   resolve_peer(channel.get(), peers.front(), deadline));
   ASSIGN_OR_RETURN(
       std::unique_ptr<RdmaEndpoint> endpoint,
       RdmaEndpoint::make(device_, std::move(channel), std::move(id), address, options_));
@@ -72,7 +64,7 @@ Result<std::unique_ptr<Endpoint>> RdmaTransport::connect(const std::string& addr
   if (rdma_connect(endpoint->id(), &parameters) != 0)
     return fail_errno(errno, "connect lane {} to {}", ticket.lane, address);
   Result<ConnectionEvent> established =
-      expect_event(endpoint->channel(), no_wake.get(), RDMA_CM_EVENT_ESTABLISHED, deadline);
+      expect_event(endpoint->channel(), kNoWakeEvent, RDMA_CM_EVENT_ESTABLISHED, deadline);
   if (!established) {
     return fail(established.error().code, "connect lane {} to {}: {}", ticket.lane, address,
                 to_string(established.error()));
@@ -85,10 +77,6 @@ Result<std::unique_ptr<Endpoint>> RdmaTransport::connect(const std::string& addr
 
 Result<std::unique_ptr<Listener>> RdmaTransport::listen(const std::string& address) {
   return RdmaListener::open(device_, address, options_);
-}
-
-std::string RdmaTransport::device() const {
-  return device_->name();
 }
 
 std::string RdmaTransport::host() const {

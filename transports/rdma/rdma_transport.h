@@ -29,8 +29,7 @@ class RdmaTransport final : public Transport {
                                             Deadline deadline) override;
   Result<std::unique_ptr<Listener>> listen(const std::string& address) override;
 
-  // The device's name, and an IP address that peers reach it by ("" when it has none).
-  std::string device() const;
+  // An IP address that peers reach the device by, "" when it has none.
   std::string host() const;
 
  private:

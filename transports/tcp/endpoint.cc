@@ -6,7 +6,6 @@
 #include "transports/tcp/endpoint.h"
 
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -51,15 +50,14 @@ void drop_until_end(int socket, Deadline deadline) {
 Result<std::unique_ptr<TcpEndpoint>> TcpEndpoint::open(UniqueFd socket, std::string peer,
                                                        const TcpOptions& options,
                                                        std::shared_ptr<RegionTable> regions) {
-  UniqueFd wake_event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!wake_event.valid()) return fail_errno(errno, "eventfd");
+  ASSIGN_OR_RETURN(WakeEvent wake_event, WakeEvent::make());
   ASSIGN_OR_RETURN(PayloadPipe pipe, PayloadPipe::open());
   return std::unique_ptr<TcpEndpoint>(new TcpEndpoint(std::move(socket), std::move(wake_event),
                                                       std::move(pipe), std::move(peer), options,
                                                       std::move(regions)));
 }
 
-TcpEndpoint::TcpEndpoint(UniqueFd socket, UniqueFd wake_event, PayloadPipe pipe, std::string peer,
+TcpEndpoint::TcpEndpoint(UniqueFd socket, WakeEvent wake_event, PayloadPipe pipe, std::string peer,
                          const TcpOptions& options, std::shared_ptr<RegionTable> regions)
     : socket_(std::move(socket)),
       wake_event_(std::move(wake_event)),
@@ -160,8 +158,7 @@ Result<size_t> TcpEndpoint::receive(std::span<std::byte> message, Deadline deadl
 
 void TcpEndpoint::shut_down() {
   shut_down_requested_.store(true);
-  const uint64_t one = 1;
-  static_cast<void>(::write(wake_event_.get(), &one, sizeof(one)));
+  wake_event_.raise();
   ::shutdown(socket_.get(), SHUT_RDWR);
 }
 

@@ -28,6 +28,7 @@
 #include <thread>
 
 #include "engine/base/unique_fd.h"
+#include "engine/base/wake_event.h"
 #include "engine/transport.h"
 #include "transports/tcp/fixed_buffers.h"
 #include "transports/tcp/frames.h"
@@ -96,7 +97,7 @@ class TcpEndpoint final : public Endpoint {
     std::array<uint64_t, kFrameSegmentsMax> local_keys;
   };
 
-  TcpEndpoint(UniqueFd socket, UniqueFd wake_event, PayloadPipe pipe, std::string peer,
+  TcpEndpoint(UniqueFd socket, WakeEvent wake_event, PayloadPipe pipe, std::string peer,
               const TcpOptions& options, std::shared_ptr<RegionTable> regions);
 
   // endpoint.cc: life and death.
@@ -156,7 +157,7 @@ class TcpEndpoint final : public Endpoint {
 
   // Who we are.
   UniqueFd socket_;
-  UniqueFd wake_event_;
+  WakeEvent wake_event_;
   const std::string peer_;
   const TcpOptions options_;
   // Shared by the transport, its regions and its endpoints, which may be destroyed in any order.

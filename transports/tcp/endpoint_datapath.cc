@@ -123,7 +123,7 @@ void TcpEndpoint::arm() {
   }
   if (!wake_pending_) {
     io_uring_sqe* entry = ring_->next_entry();
-    io_uring_prep_poll_add(entry, wake_event_.get(), POLLIN);
+    io_uring_prep_poll_add(entry, wake_event_.fd(), POLLIN);
     io_uring_sqe_set_data64(entry, static_cast<uint64_t>(Purpose::kWake));
     wake_pending_ = true;
   }

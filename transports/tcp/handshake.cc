@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "transports/tcp/handshake.h"
 
-#include <openssl/crypto.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -51,14 +50,6 @@ Status welcome(int socket, Deadline deadline) {
                  .body_checksum = crc32c({})},
                 frame);
   return send_all(socket, frame, deadline);
-}
-
-bool same_ticket(const LaneTicket& left, const LaneTicket& right) {
-  // Both are always compared in full.
-  const bool same_token =
-      CRYPTO_memcmp(left.token.data(), right.token.data(), left.token.size()) == 0;
-  const bool same_lane = left.lane == right.lane;
-  return static_cast<int>(same_token) + static_cast<int>(same_lane) == 2;
 }
 
 Result<std::optional<LaneTicket>> Newcomer::read_ticket() {

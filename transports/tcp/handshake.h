@@ -22,9 +22,6 @@ Status greet(int socket, const LaneTicket& ticket, Deadline deadline);
 // Answers a right ticket.
 Status welcome(int socket, Deadline deadline);
 
-// Compares in a time that does not depend on where two tickets differ.
-bool same_ticket(const LaneTicket& left, const LaneTicket& right);
-
 // A connection that has not shown its ticket yet.
 class Newcomer {
  public:

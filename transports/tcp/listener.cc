@@ -2,13 +2,13 @@
 #include "transports/tcp/listener.h"
 
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <vector>
 
+#include "transports/lane_ticket.h"
 #include "transports/tcp/endpoint.h"
 #include "transports/tcp/socket.h"
 
@@ -24,8 +24,7 @@ Result<std::unique_ptr<TcpListener>> TcpListener::open(const std::string& addres
                                                        const TcpOptions& options,
                                                        std::shared_ptr<RegionTable> regions) {
   ASSIGN_OR_RETURN(std::vector<SocketAddress> candidates, resolve(address, AddressUse::kListen));
-  UniqueFd wake_event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!wake_event.valid()) return fail_errno(errno, "eventfd");
+  ASSIGN_OR_RETURN(WakeEvent wake_event, WakeEvent::make());
   Result<UniqueFd> socket = fail(Errc::kRefused, "'{}' has no address to listen on", address);
   for (const SocketAddress& candidate : candidates) {
     socket = listen_on(candidate);
@@ -37,7 +36,7 @@ Result<std::unique_ptr<TcpListener>> TcpListener::open(const std::string& addres
       std::move(*socket), std::move(wake_event), to_string(bound), options, std::move(regions)));
 }
 
-TcpListener::TcpListener(UniqueFd socket, UniqueFd wake_event, std::string address,
+TcpListener::TcpListener(UniqueFd socket, WakeEvent wake_event, std::string address,
                          const TcpOptions& options, std::shared_ptr<RegionTable> regions)
     : socket_(std::move(socket)),
       wake_event_(std::move(wake_event)),
@@ -72,7 +71,7 @@ Result<std::unique_ptr<Endpoint>> TcpListener::accept(const LaneTicket& expected
 }
 
 Status TcpListener::wait(Deadline deadline) {
-  std::vector<pollfd> polls{{socket_.get(), POLLIN, 0}, {wake_event_.get(), POLLIN, 0}};
+  std::vector<pollfd> polls{{socket_.get(), POLLIN, 0}, {wake_event_.fd(), POLLIN, 0}};
   for (const Newcomer& newcomer : newcomers_) {
     polls.push_back({newcomer.socket(), POLLIN, 0});
     deadline = std::min(deadline, newcomer.deadline());
@@ -115,8 +114,7 @@ Result<std::unique_ptr<Endpoint>> TcpListener::make_endpoint(Newcomer newcomer, 
 
 void TcpListener::shut_down() {
   shut_down_requested_.store(true);
-  const uint64_t one = 1;
-  static_cast<void>(::write(wake_event_.get(), &one, sizeof(one)));
+  wake_event_.raise();
 }
 
 }  // namespace godwit

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "engine/base/unique_fd.h"
+#include "engine/base/wake_event.h"
 #include "engine/transport.h"
 #include "transports/tcp/handshake.h"
 #include "transports/tcp/options.h"
@@ -30,7 +31,7 @@ class TcpListener final : public Listener {
   void shut_down() override;
 
  private:
-  TcpListener(UniqueFd socket, UniqueFd wake_event, std::string address, const TcpOptions& options,
+  TcpListener(UniqueFd socket, WakeEvent wake_event, std::string address, const TcpOptions& options,
               std::shared_ptr<RegionTable> regions);
 
   Status wait(Deadline deadline);
@@ -38,7 +39,7 @@ class TcpListener final : public Listener {
   Result<std::unique_ptr<Endpoint>> make_endpoint(Newcomer newcomer, Deadline deadline);
 
   UniqueFd socket_;
-  UniqueFd wake_event_;
+  WakeEvent wake_event_;
   const std::string address_;
   const TcpOptions options_;
   // Shared by the transport, its regions and its endpoints, which may be destroyed in any order.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm-adapters/linux/process_memory_map.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -13,6 +12,8 @@
 #include <functional>
 #include <memory>
 
+#include "vmm-adapters/linux/numbered_entries.h"
+
 namespace godwit {
 namespace {
 
@@ -22,24 +23,6 @@ bool take_number(std::string_view& text, int base, char separator, uint64_t& val
   if (error != std::errc() || end == text.data() + text.size() || *end != separator) return false;
   text.remove_prefix(static_cast<size_t>(end - text.data()) + 1);
   return true;
-}
-
-struct CloseDirectory {
-  void operator()(DIR* directory) const { closedir(directory); }
-};
-
-// Calls `visit` with every entry of a folder whose name is a number.
-Status for_each_number(const std::string& path, const std::function<void(pid_t)>& visit) {
-  std::unique_ptr<DIR, CloseDirectory> directory(opendir(path.c_str()));
-  if (directory == nullptr) return fail_errno(errno, "open {}", path);
-  // NOLINTNEXTLINE(concurrency-mt-unsafe): safe on a stream of our own
-  while (const dirent* entry = readdir(directory.get())) {
-    std::string_view name = entry->d_name;
-    pid_t number = 0;
-    auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
-    if (error == std::errc() && end == name.data() + name.size()) visit(number);
-  }
-  return {};
 }
 
 std::string process_name(pid_t pid) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm-adapters/linux/stopped_thread.h"
 
-#include <dirent.h>
 #include <elf.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -10,12 +9,13 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <csignal>
 #include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "vmm-adapters/linux/numbered_entries.h"
 
 namespace godwit {
 namespace {
@@ -51,17 +51,10 @@ bool is_restart(uint64_t answer) {
 
 std::vector<pid_t> threads_of(pid_t pid) {
   std::vector<pid_t> threads{pid};  // the main thread first
-  std::string path = fmt::format("/proc/{}/task", pid);
-  DIR* directory = opendir(path.c_str());
-  if (directory == nullptr) return threads;
-  // NOLINTNEXTLINE(concurrency-mt-unsafe): safe on a stream of our own
-  while (const dirent* entry = readdir(directory)) {
-    std::string_view name = entry->d_name;
-    pid_t tid = 0;
-    auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), tid);
-    if (error == std::errc() && tid != pid) threads.push_back(tid);
-  }
-  closedir(directory);
+  // A process without a folder has ended, which whoever stops its threads finds out.
+  (void)for_each_number(fmt::format("/proc/{}/task", pid), [&](pid_t tid) {
+    if (tid != pid) threads.push_back(tid);
+  });
   return threads;
 }
 

@@ -6,14 +6,13 @@
 #include <array>
 #include <cstring>
 
+#include "tests/support/connected_endpoints.h"
+#include "transports/lane_ticket.h"
+
 namespace godwit {
 namespace {
 
-LaneTicket make_ticket(uint32_t lane) {
-  LaneTicket ticket{{}, lane};
-  ticket.token.fill(std::byte{0x5a});
-  return ticket;
-}
+using test::make_ticket;
 
 TEST(Greeting, ComesBackAsItWasSentWhateverIsPaddedBehindIt) {
   const Greeting sent =
@@ -26,19 +25,19 @@ TEST(Greeting, ComesBackAsItWasSentWhateverIsPaddedBehindIt) {
   ASSERT_TRUE(received);
   EXPECT_EQ(received->flush_address, 0x1122334455667788U);
   EXPECT_EQ(received->flush_key, 9U);
-  EXPECT_TRUE(proves(*received, make_ticket(3)));
+  EXPECT_TRUE(same_ticket(ticket_of(*received), make_ticket(3)));
 }
 
 TEST(Greeting, ProvesNothingWithAnyBitOfItsTokenWrong) {
   for (size_t bit = 0; bit < 256; ++bit) {
     Greeting greeting = make_greeting(make_ticket(3), {});
     greeting.token[bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
-    EXPECT_FALSE(proves(greeting, make_ticket(3)));
+    EXPECT_FALSE(same_ticket(ticket_of(greeting), make_ticket(3)));
   }
 }
 
 TEST(Greeting, ProvesNothingForAnotherLane) {
-  EXPECT_FALSE(proves(make_greeting(make_ticket(3), {}), make_ticket(4)));
+  EXPECT_FALSE(same_ticket(ticket_of(make_greeting(make_ticket(3), {})), make_ticket(4)));
 }
 
 TEST(Greeting, IsRefusedWhenItIsShortOrOfAnotherVersion) {

@@ -6,17 +6,12 @@
 #include <algorithm>
 #include <vector>
 
+#include "tests/support/connected_endpoints.h"
 #include "tests/transports/tcp/raw_peer.h"
 #include "transports/tcp/socket.h"
 
 namespace godwit::tcp_test {
 namespace {
-
-LaneTicket ticket_of(uint32_t lane) {
-  LaneTicket ticket{{}, lane};
-  ticket.token.fill(std::byte{7});
-  return ticket;
-}
 
 TEST(PeerLoss, AClosedConnectionNamesThePeer) {
   Attack attack;
@@ -36,8 +31,8 @@ TEST(PeerLoss, APeerThatStopsReadingIsLostAfterItsTimeOut) {
   auto listener = transport->listen("127.0.0.1:0").value();
   std::unique_ptr<RawPeer> peer;
   std::jthread connecting(
-      [&] { peer = std::make_unique<RawPeer>(listener->address(), ticket_of(0)); });
-  auto endpoint = listener->accept(ticket_of(0), deadline_in(seconds(20))).value();
+      [&] { peer = std::make_unique<RawPeer>(listener->address(), test::make_ticket(0)); });
+  auto endpoint = listener->accept(test::make_ticket(0), deadline_in(seconds(20))).value();
   connecting.join();
   const RemoteRegion remote{0, GuardedMemory::kRegionBytes, 1};
   std::vector<TransferOp> ops(
@@ -77,8 +72,8 @@ TEST(TcpListener, SilentAndEndlessNewcomersDoNotDelayTheOneExpected) {
   const auto start = Clock::now();
   Result<std::unique_ptr<Endpoint>> connected = fail(Errc::kTimeout, "not tried");
   std::jthread connecting(
-      [&] { connected = transport->connect(listener->address(), ticket_of(1), deadline); });
-  auto accepted = listener->accept(ticket_of(1), deadline);
+      [&] { connected = transport->connect(listener->address(), test::make_ticket(1), deadline); });
+  auto accepted = listener->accept(test::make_ticket(1), deadline);
   connecting.join();
 
   EXPECT_TRUE(accepted) << to_string(accepted.error());
@@ -90,7 +85,7 @@ TEST(TcpTransport, RefusesAddressesThatAreNone) {
   auto transport = TcpTransport::open().value();
 
   for (const char* address : {"", "host", "host:", "::1:7471", ":80"}) {
-    auto connected = transport->connect(address, ticket_of(0), deadline_in(seconds(5)));
+    auto connected = transport->connect(address, test::make_ticket(0), deadline_in(seconds(5)));
     ASSERT_FALSE(connected);
     EXPECT_EQ(connected.error().code, Errc::kRefused) << address;
   }
@@ -100,7 +95,8 @@ TEST(TcpTransport, RefusesACongestionControlThatDoesNotExist) {
   auto transport = TcpTransport::open({.congestion_control = "no-such-thing"}).value();
   auto listener = transport->listen("127.0.0.1:0").value();
 
-  auto connected = transport->connect(listener->address(), ticket_of(0), deadline_in(seconds(5)));
+  auto connected =
+      transport->connect(listener->address(), test::make_ticket(0), deadline_in(seconds(5)));
 
   ASSERT_FALSE(connected);
   EXPECT_NE(connected.error().text().find("no-such-thing"), std::string_view::npos);
@@ -111,7 +107,7 @@ TEST(TcpTransport, ConnectGivesUpAtItsDeadlineWhenNobodyAccepts) {
   auto listener = transport->listen("127.0.0.1:0").value();
 
   auto connected =
-      transport->connect(listener->address(), ticket_of(0), deadline_in(milliseconds(20)));
+      transport->connect(listener->address(), test::make_ticket(0), deadline_in(milliseconds(20)));
 
   ASSERT_FALSE(connected);
   EXPECT_EQ(connected.error().code, Errc::kTimeout) << to_string(connected.error());
