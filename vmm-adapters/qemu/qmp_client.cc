@@ -68,8 +68,13 @@ Result<std::unique_ptr<QmpClient>> QmpClient::adopt(UniqueFd socket, Deadline de
 }
 
 Status QmpClient::negotiate(Deadline deadline) {
-  ASSIGN_OR_RETURN(Json greeting, receive(deadline));
-  if (!greeting.contains("QMP")) return fail(Errc::kCorrupt, "this socket does not speak QMP");
+  // QEMU sends what it still owed to an earlier connection ahead of its greeting.
+  for (bool greeted = false; !greeted;) {
+    ASSIGN_OR_RETURN(Json line, receive(deadline));
+    greeted = line.contains("QMP");
+    const bool owed = line.contains("event") || line.contains("return") || line.contains("error");
+    if (!greeted && !owed) return fail(Errc::kCorrupt, "this socket does not speak QMP");
+  }
   RETURN_IF_ERROR(execute("qmp_capabilities", Json::object(), deadline));
   return {};
 }

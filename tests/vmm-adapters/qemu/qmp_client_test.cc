@@ -115,6 +115,28 @@ TEST(QmpClient, CarriesTheWordsOfAnError) {
   EXPECT_TRUE(client->usable());
 }
 
+TEST(QmpClient, PassesOverWhatQemuOwedToAnEarlierConnection) {
+  Peer peer;
+  peer.run([](Peer& self) {
+    self.say(R"({"return": {}, "id": 7})"
+             "\r\n"
+             R"({"event": "STOP"})"
+             "\r\n"
+             R"({"error": {"class": "GenericError", "desc": "too late"}, "id": 8})"
+             "\r\n");
+    self.greet();
+    self.hear();
+    self.say("{\"return\": {\"a\": 1}}\r\n");
+  });
+  std::unique_ptr<QmpClient> client = adopted(peer);
+  ASSERT_NE(client, nullptr);
+
+  Result<Json> answer = client->execute("do-it", {}, deadline_in(kPatience));
+
+  ASSERT_TRUE(answer) << to_string(answer.error());
+  EXPECT_EQ(integer_or(*answer, "a", 0), 1);
+}
+
 TEST(QmpClient, IsUnusableAfterATimeout) {
   Peer peer;
   peer.run([](Peer& self) {
@@ -165,8 +187,8 @@ TEST(QmpClient, RefusesALineWithoutAnEnd) {
 class QmpClientGarbage : public testing::TestWithParam<const char*> {};
 
 INSTANTIATE_TEST_SUITE_P(Lines, QmpClientGarbage,
-                         testing::Values("", "garbage", "[]", "17", "{", "{\"QMP\": ",
-                                         "{\"return\": {}}", "\xff\xfe", "{\"event\": 5}"));
+                         testing::Values("", "garbage", "[]", "17", "{", "{\"QMP\": ", "\xff\xfe",
+                                         "{\"hello\": 5}"));
 
 TEST_P(QmpClientGarbage, IsNoGreeting) {
   Peer peer;
