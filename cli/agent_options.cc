@@ -28,7 +28,15 @@ void add_agent_options(CLI::App& command, AgentOptions& options) {
                      "No encryption and no authentication, for any address");
   security->require_option(0, 1);
 
-  command.add_flag("--no-checksum", options.no_checksum, "Send pages without CRC32C");
+  command
+      .add_option("--transport", options.transport,
+                  "What carries the pages; auto is RDMA where both hosts have it, else TCP")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "rdma", "tcp"}));
+  command
+      .add_option("--rail", options.rails, "RDMA device to use; several times for several rails")
+      ->type_name("DEV[:PORT][/GID]");
+  command.add_flag("--no-checksum", options.no_checksum, "Send pages over TCP without CRC32C");
   command.add_option("--test-hold", options.test_hold)->group("");
 }
 

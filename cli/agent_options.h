@@ -4,6 +4,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "engine/base/result.h"
 #include "transports/control/control_security.h"
@@ -21,8 +22,10 @@ struct AgentOptions {
   std::string tls_folder;
   bool insecure = false;
   bool no_checksum = false;
-  std::string json;       // a file, "-" for stdout, empty for none
-  std::string test_hold;  // a state's name
+  std::string transport = "auto";
+  std::vector<std::string> rails;  // RDMA devices; empty: those that work
+  std::string json;                // a file, "-" for stdout, empty for none
+  std::string test_hold;           // a state's name
 };
 
 // `options` has to stay where it is until the command line is parsed.

@@ -11,8 +11,7 @@
 #include "cli/console.h"
 #include "cli/guest_access.h"
 #include "cli/interrupt_watcher.h"
-#include "cli/lane_address.h"
-#include "cli/lane_transport.h"
+#include "cli/lane_rails.h"
 #include "cli/report_output.h"
 #include "cli/version.h"
 #include "engine/migration/destination_migration.h"
@@ -65,13 +64,11 @@ Result<std::unique_ptr<ControlConnection>> await_source(const ReceiveOptions& op
 Result<MigrationReport> migrate(const ReceiveOptions& options, DestinationGuest& guest,
                                 ControlConnection& control, InterruptWatcher& interrupts,
                                 Guardian& guardian) {
-  ASSIGN_OR_RETURN(std::unique_ptr<Transport> transport, make_lane_transport(options.agent));
+  ASSIGN_OR_RETURN(LaneRails lanes, make_lane_rails(options.agent));
+  set_listen_addresses(lanes, options.lane_listen, control.local_address());
   DestinationOptions destination_options;
   destination_options.software = kVersion;
   destination_options.verification = options.verify ? Verification::kOn : Verification::kOff;
-  LaneAddress lanes = choose_lane_address(options.lane_listen, control.local_address());
-  destination_options.lane_listen = lanes.listen;
-  destination_options.lane_advertise_host = lanes.advertise_host;
 
   DisplayStyle style =
       ::isatty(STDERR_FILENO) == 1 ? DisplayStyle::kRedrawnLine : DisplayStyle::kLines;
@@ -83,12 +80,13 @@ Result<MigrationReport> migrate(const ReceiveOptions& options, DestinationGuest&
                       .give_up = [&] { running->cancel(); },
                       .parties = {control.peer_address(), options.agent.qmp}},
                      guardian, display);
-  DestinationMigration migration({guest, *transport, control, agent, agent}, destination_options);
+  DestinationMigration migration({guest, lanes.rails, control, agent, agent}, destination_options);
   running = &migration;
   interrupts.set_action([&] { migration.cancel(); });
   MigrationReport report = migration.run();
   interrupts.set_action({});
   agent.conclude(report.status);
+  if (report.transport_note.empty()) report.transport_note = lanes.note;
   return report;
 }
 

@@ -11,7 +11,7 @@
 #include "cli/console.h"
 #include "cli/guest_access.h"
 #include "cli/interrupt_watcher.h"
-#include "cli/lane_transport.h"
+#include "cli/lane_rails.h"
 #include "cli/option_check.h"
 #include "cli/report_output.h"
 #include "cli/units.h"
@@ -28,7 +28,6 @@ struct SendOptions {
   AgentOptions agent;
   std::string to;
   std::string tls_hostname;
-  std::string transport = "auto";
   std::string mode = "auto";
   std::string post_copy = "never";
   std::string downtime_limit = "300ms";
@@ -72,7 +71,7 @@ Result<MigrationReport> migrate(const SendOptions& options, InterruptWatcher& in
   security.tls_hostname = options.tls_hostname;
   ASSIGN_OR_RETURN(std::string session, new_session_id());
   ASSIGN_OR_RETURN(SourceOptions source_options, make_source_options(options, session));
-  ASSIGN_OR_RETURN(std::unique_ptr<Transport> transport, make_lane_transport(options.agent));
+  ASSIGN_OR_RETURN(LaneRails lanes, make_lane_rails(options.agent));
   ASSIGN_OR_RETURN(std::unique_ptr<SourceGuest> guest, open_source_guest(options.agent));
   ASSIGN_OR_RETURN(
       std::unique_ptr<ControlChannel> control,
@@ -91,12 +90,13 @@ Result<MigrationReport> migrate(const SendOptions& options, InterruptWatcher& in
   say(fmt::format("session {}: to {}, control connection: {}", session, options.to,
                   describe_security(options.agent, security)));
 
-  SourceMigration migration({*guest, *transport, *control, agent, agent}, source_options);
+  SourceMigration migration({*guest, lanes.rails, *control, agent, agent}, source_options);
   interrupts.set_action([&] { migration.cancel(); });
   MigrationReport report = migration.run();
   interrupts.set_action({});
   agent.conclude(report.status);
   report.security = describe_security(options.agent, security);
+  if (report.transport_note.empty()) report.transport_note = lanes.note;
   return report;
 }
 
@@ -146,9 +146,6 @@ void add_tuning_options(CLI::App& command, SendOptions& options) {
       ->type_name("N");
   command.add_flag("--verify", options.verify,
                    "Hash all of guest memory on both sides before the hand-over, and compare");
-  command.add_option("--transport", options.transport, "What carries the pages")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"auto", "tcp"}));
   command.add_option("--mode", options.mode, "How QEMU is taken hold of")
       ->capture_default_str()
       ->check(CLI::IsMember({"auto", "direct"}));

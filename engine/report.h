@@ -42,6 +42,16 @@ struct RoundReport {
   double pause_ms = 0;  // how long the guest stood still because of this round
 };
 
+// What one rail did (engine/rail.h).
+struct RailReport {
+  std::string name;
+  std::string transport;
+  int32_t numa_node = -1;
+  uint64_t bytes_sent = 0;
+  uint32_t losses = 0;    // of its lanes, and attempts to open one
+  std::string last_loss;  // empty without one
+};
+
 // The end-to-end proof: both sides hash all of guest memory and compare.
 struct VerifyReport {
   uint64_t checked_bytes = 0;
@@ -52,7 +62,7 @@ struct MigrationReport {
   std::string session;
   MigrationStatus status = MigrationStatus::kFailed;
   std::string mode;            // "direct"
-  std::string transport;       // "tcp", "rdma"
+  std::string transport;       // "tcp", "rdma": what carried most
   std::string transport_note;  // why it is not the one that was asked for; else empty
   std::string security;        // ControlChannel::security()
   bool insecure = false;       // neither encrypted nor authenticated
@@ -72,6 +82,7 @@ struct MigrationReport {
   double throughput_bytes_per_s = 0;  // bytes_sent over the time in which pages travelled
   double cpu_seconds = 0;             // this agent's, user and system, all threads
 
+  std::vector<RailReport> rails;  // of the source
   std::vector<RoundReport> rounds;
   std::optional<VerifyReport> verify;  // only when it was asked for
   std::optional<Error> error;          // only when status is not kCompleted

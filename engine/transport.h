@@ -17,7 +17,6 @@
 // is corruption, and ends the connection.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -27,6 +26,7 @@
 #include "engine/base/result.h"
 #include "engine/base/time.h"
 #include "engine/base/units.h"
+#include "engine/lane_tickets.h"
 
 namespace godwit {
 
@@ -144,12 +144,9 @@ class Endpoint {
   Endpoint() = default;
 };
 
-// What a lane presents to prove that it belongs to the session: a one-time token that both agents
-// derived from the control connection (ControlChannel::lane_token) and the lane's number. Fits the
-// private data of an RDMA connection request.
-struct LaneTicket {
-  std::array<std::byte, 32> token;
+struct AcceptedLane {
   uint32_t lane;
+  std::unique_ptr<Endpoint> endpoint;
 };
 
 // One bound address.
@@ -162,10 +159,9 @@ class Listener {
   // "HOST:PORT" (IPv6 in brackets) that a peer can connect to, with the port really bound.
   virtual std::string address() const = 0;
 
-  // Waits for the connection that presents `expected`. Others are closed, at a cost of at most 64
-  // KiB and 5 seconds each, and do not delay the one that is expected.
-  virtual Result<std::unique_ptr<Endpoint>> accept(const LaneTicket& expected,
-                                                   Deadline deadline) = 0;
+  // Waits for a connection that presents a ticket which `tickets` redeems. Others are closed, at a
+  // cost of at most 64 KiB and 5 seconds each, and do not delay those that are welcome.
+  virtual Result<AcceptedLane> accept(LaneTickets& tickets, Deadline deadline) = 0;
 
   // Thread: any. accept() returns kCancelled from then on.
   virtual void shut_down() = 0;

@@ -21,8 +21,11 @@ std::optional<Error> reason_to_end(const ControlMessage& message) {
 }  // namespace
 
 ControlLink::ControlLink(ControlChannel& channel, Interruption& interruption,
-                         Clock::duration peer_timeout)
-    : channel_(channel), interruption_(interruption), peer_timeout_(peer_timeout) {
+                         Clock::duration peer_timeout, Aside aside)
+    : channel_(channel),
+      interruption_(interruption),
+      peer_timeout_(peer_timeout),
+      aside_(std::move(aside)) {
   wake_ = interruption_.on_raise([this] {
     std::lock_guard lock(mutex_);
     changed_.notify_all();
@@ -83,6 +86,7 @@ void ControlLink::read_messages() {
     Result<ControlMessage> message = decode(*bytes);
     if (!message) return end_with(message.error());
     if (std::holds_alternative<Heartbeat>(*message)) continue;
+    if (aside_ && aside_(*message)) continue;
 
     if (const auto error = reason_to_end(*message)) {
       peer_gave_up_.store(true, std::memory_order_release);

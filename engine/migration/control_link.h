@@ -8,6 +8,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <stop_token>
@@ -24,9 +25,14 @@ namespace godwit {
 // Thread: send() from any; next(), expect() and drain() from one.
 class ControlLink {
  public:
+  // Sees a message before anybody else, in the link's own thread. Returns whether it was for it;
+  // next() does not return it then. Must not block.
+  using Aside = std::function<bool(const ControlMessage&)>;
+
   // Ownership: `channel` and `interruption` outlive the link. A lost peer is raised in
   // `interruption`.
-  ControlLink(ControlChannel& channel, Interruption& interruption, Clock::duration peer_timeout);
+  ControlLink(ControlChannel& channel, Interruption& interruption, Clock::duration peer_timeout,
+              Aside aside = {});
   ~ControlLink();
   ControlLink(const ControlLink&) = delete;
   ControlLink& operator=(const ControlLink&) = delete;
@@ -65,6 +71,7 @@ class ControlLink {
   ControlChannel& channel_;
   Interruption& interruption_;
   const Clock::duration peer_timeout_;
+  const Aside aside_;
 
   std::mutex send_mutex_;
 

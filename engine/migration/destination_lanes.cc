@@ -7,32 +7,89 @@
 #include "engine/memory/zero_scan.h"
 
 namespace godwit {
+namespace {
 
-DestinationLanes::DestinationLanes(const GuestMemory& memory, const GuestPageSet& present_at_start,
-                                   Interruption& interruption,
-                                   std::vector<std::unique_ptr<Endpoint>> endpoints)
-    : memory_(memory),
-      present_at_start_(present_at_start),
-      interruption_(interruption),
-      endpoints_(std::move(endpoints)) {
-  wake_ = interruption_.on_raise([this] {
-    for (const auto& endpoint : endpoints_) endpoint->shut_down();
-  });
-  for (const auto& endpoint : endpoints_) {
-    threads_.emplace_back(
-        [this, &endpoint = *endpoint](const std::stop_token& stop) { serve(endpoint, stop); });
-  }
+// A lane whose ticket was used is here, or was lost on the way, within this time.
+constexpr auto kArrivalMax = seconds(2);
+
+bool is_loss(const Error& error) {
+  return error.code == Errc::kPeerLost || error.code == Errc::kTimeout ||
+         error.code == Errc::kSystem;
+}
+
+}  // namespace
+
+DestinationLanes::DestinationLanes(Parts parts, std::vector<std::unique_ptr<Listener>> listeners)
+    : parts_(std::move(parts)), listeners_(std::move(listeners)), tickets_(parts_.token_of) {
+  wake_ = parts_.interruption.on_raise([this] { shut_down_all(); });
+  for (const auto& listener : listeners_)
+    doormen_.emplace_back([this, &listener = *listener] { let_in(listener); });
 }
 
 DestinationLanes::~DestinationLanes() {
-  for (std::jthread& thread : threads_) thread.request_stop();
-  for (const auto& endpoint : endpoints_) endpoint->shut_down();
+  shut_down_all();
+  doormen_.clear();
+  // Nobody adds a lane any more.
+  for (const auto& [number, lane] : lanes_) lane->thread.request_stop();
+  for (const auto& [number, lane] : lanes_) lane->thread.join();
 }
 
-void DestinationLanes::serve(Endpoint& endpoint, const std::stop_token& stop) {
+void DestinationLanes::shut_down_all() {
+  std::lock_guard lock(mutex_);
+  ending_ = true;
+  for (const auto& listener : listeners_) listener->shut_down();
+  for (const auto& [number, lane] : lanes_) lane->endpoint->shut_down();
+}
+
+void DestinationLanes::close(uint32_t lane) {
+  std::unique_ptr<Lane> closed;
+  {
+    std::unique_lock lock(mutex_);
+    if (!tickets_.use_up(lane)) {
+      // Either it is here, or it is on its way from the listener to us, or it was lost there.
+      const uint64_t visits = visits_;
+      changed_.wait_until(lock, deadline_in(kArrivalMax),
+                          [&] { return lanes_.contains(lane) || visits_ != visits || ending_; });
+    }
+    const auto found = lanes_.find(lane);
+    if (found == lanes_.end()) return;
+    closed = std::move(found->second);
+    lanes_.erase(found);
+  }
+  closed->thread.request_stop();
+  closed->endpoint->shut_down();
+  closed->thread.join();
+  // With its endpoint the connection goes, and with that what could still arrive.
+  closed.reset();
+}
+
+void DestinationLanes::let_in(Listener& listener) {
+  while (true) {
+    Result<AcceptedLane> accepted = listener.accept(tickets_, Deadline::max());
+    const bool working = accepted.has_value();
+    if (working) add(std::move(*accepted));
+    std::lock_guard lock(mutex_);
+    ++visits_;
+    changed_.notify_all();
+    // Without its listener a rail is lost to lanes that come later; those that are here stay.
+    if (!working || ending_) return;
+  }
+}
+
+void DestinationLanes::add(AcceptedLane accepted) {
+  auto lane = std::make_unique<Lane>();
+  lane->number = accepted.lane;
+  lane->endpoint = std::move(accepted.endpoint);
+  std::lock_guard lock(mutex_);
+  if (ending_) return;
+  lane->thread = std::jthread([this, number = lane->number, &endpoint = *lane->endpoint](
+                                  const std::stop_token& stop) { serve(number, endpoint, stop); });
+  lanes_[accepted.lane] = std::move(lane);
+}
+
+void DestinationLanes::serve(uint32_t number, Endpoint& endpoint, const std::stop_token& stop) {
   std::array<std::byte, kLaneMessageBytesMax> buffer;
   uint64_t zeroed_pages = 0;
-  uint32_t rounds_ended = 0;
   while (!stop.stop_requested()) {
     // A lane may rest for long between rounds; the control connection watches whether the peer
     // lives.
@@ -43,40 +100,43 @@ void DestinationLanes::serve(Endpoint& endpoint, const std::stop_token& stop) {
       status = tl::unexpected<Error>(size.error());
     } else {
       Result<LaneMessage> message = decode_lane_message(std::span(buffer).first(*size));
-      status = message ? handle(endpoint, *message, zeroed_pages, rounds_ended)
+      status = message ? handle(endpoint, *message, zeroed_pages)
                        : Status(tl::unexpected<Error>(message.error()));
     }
     if (status) continue;
-    if (!stop.stop_requested()) interruption_.raise(status.error());
-    return;
+    // Shut down from here.
+    if (status.error().code == Errc::kCancelled || stop.stop_requested()) return;
+    if (!is_loss(status.error())) return parts_.interruption.raise(status.error());
+    endpoint.shut_down();
+    return parts_.on_lost(number, status.error());
   }
 }
 
 Status DestinationLanes::handle(Endpoint& endpoint, const LaneMessage& message,
-                                uint64_t& zeroed_pages, uint32_t& rounds_ended) {
+                                uint64_t& zeroed_pages) {
   if (const auto* zeroes = std::get_if<ZeroRuns>(&message)) {
-    RETURN_IF_ERROR(validate(*zeroes, memory_));
-    zeroed_pages += clear(*zeroes, rounds_ended);
+    RETURN_IF_ERROR(validate(*zeroes, parts_.memory));
+    zeroed_pages += clear(*zeroes);
     return {};
   }
   if (const auto* end = std::get_if<RoundEnd>(&message)) {
-    ++rounds_ended;
     return endpoint.send(encode_lane_message(RoundDone{end->round, zeroed_pages}),
                          deadline_in(seconds(10)));
   }
   return fail(Errc::kCorrupt, "the source sent a lane message that only a destination sends");
 }
 
-uint64_t DestinationLanes::clear(const ZeroRuns& zeroes, uint32_t rounds_ended) {
-  const GuestBlock& block = memory_[zeroes.block];
-  const PageBitmap& present = present_at_start_[zeroes.block];
+uint64_t DestinationLanes::clear(const ZeroRuns& zeroes) {
+  const GuestBlock& block = parts_.memory[zeroes.block];
+  const PageBitmap& present = parts_.present_at_start[zeroes.block];
   uint64_t cleared = 0;
   for (const PageRun& run : zeroes.runs) {
     for (uint64_t page = run.first_page; page < run.first_page + run.page_count; ++page) {
-      // In the first round every page is named once, so a hole here has not been written yet. To
-      // look at it through the mapping would allocate it.
+      // To look at a hole through the mapping would allocate it.
       const uint64_t offset = page * kBasePageBytes;
-      if (rounds_ended == 0 && !present.test(offset / block.page_size_bytes)) continue;
+      if (zeroes.history == PageHistory::kUntouched &&
+          !present.test(offset / block.page_size_bytes))
+        continue;
       std::span<std::byte> bytes = block.memory.subspan(offset, kBasePageBytes);
       if (is_zero(bytes)) continue;
       std::memset(bytes.data(), 0, bytes.size());

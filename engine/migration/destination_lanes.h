@@ -1,17 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The far ends of the lanes. Pages arrive by themselves (one-sided writes); what these threads do
-// is drive the endpoints that need it, and clear the pages that are zero at the source.
+// is let lanes in, drive the endpoints that need it, and clear the pages that are zero at the
+// source.
 //
 // A page that is zero, or a hole, at the source has to *become* zero here: a waiting VMM has
 // already written firmware and tables into its memory.
+//
+// A lane that is lost is not an error: the source sends what it carried again, by another one, once
+// it knows that nothing of the lost one can still arrive (close()).
 #pragma once
 
-#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <vector>
 
+#include "engine/lane_tickets.h"
 #include "engine/memory/guest_memory.h"
 #include "engine/migration/interruption.h"
 #include "engine/transport.h"
@@ -22,26 +30,50 @@ namespace godwit {
 // Thread: one.
 class DestinationLanes {
  public:
-  // `present_at_start`: pages that were not holes before the first byte arrived. A failed lane is
-  // raised in `interruption`. Everything referred to outlives this.
-  DestinationLanes(const GuestMemory& memory, const GuestPageSet& present_at_start,
-                   Interruption& interruption, std::vector<std::unique_ptr<Endpoint>> endpoints);
+  struct Parts {
+    const GuestMemory& memory;
+    const GuestPageSet& present_at_start;  // pages that were not holes before the first byte came
+    // A lane that says what no source says is raised here.
+    Interruption& interruption;
+    LaneTickets::TokenOf token_of;
+    // Thread: the lane's. Called when a lane is lost; nothing of it can arrive any more.
+    std::function<void(uint32_t lane, const Error& reason)> on_lost;
+  };
+  // Everything that `parts` refers to outlives this.
+  DestinationLanes(Parts parts, std::vector<std::unique_ptr<Listener>> listeners);
   ~DestinationLanes();
   DestinationLanes(const DestinationLanes&) = delete;
   DestinationLanes& operator=(const DestinationLanes&) = delete;
 
- private:
-  void serve(Endpoint& endpoint, const std::stop_token& stop);
-  Status handle(Endpoint& endpoint, const LaneMessage& message, uint64_t& zeroed_pages,
-                uint32_t& rounds_ended);
-  uint64_t clear(const ZeroRuns& zeroes, uint32_t rounds_ended);
+  // On return nothing that the lane wrote can still arrive, and it will not be let in any more.
+  void close(uint32_t lane);
 
-  const GuestMemory& memory_;
-  const GuestPageSet& present_at_start_;
-  Interruption& interruption_;
-  std::vector<std::unique_ptr<Endpoint>> endpoints_;
+ private:
+  struct Lane {
+    uint32_t number;
+    std::unique_ptr<Endpoint> endpoint;
+    std::jthread thread;
+  };
+
+  void let_in(Listener& listener);
+  void add(AcceptedLane accepted);
+  void serve(uint32_t number, Endpoint& endpoint, const std::stop_token& stop);
+  Status handle(Endpoint& endpoint, const LaneMessage& message, uint64_t& zeroed_pages);
+  uint64_t clear(const ZeroRuns& zeroes);
+  void shut_down_all();
+
+  const Parts parts_;
+  std::vector<std::unique_ptr<Listener>> listeners_;
+  LaneTickets tickets_;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::map<uint32_t, std::unique_ptr<Lane>> lanes_;
+  uint64_t visits_ = 0;  // how often a listener has returned
+  bool ending_ = false;
+
   Interruption::Hook wake_;
-  std::vector<std::jthread> threads_;
+  std::vector<std::jthread> doormen_;  // one per listener
 };
 
 }  // namespace godwit

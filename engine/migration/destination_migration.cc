@@ -11,8 +11,8 @@
 
 namespace godwit {
 
-DestinationMigration::DestinationMigration(const Parts& parts, DestinationOptions options)
-    : parts_(parts), options_(std::move(options)) {}
+DestinationMigration::DestinationMigration(Parts parts, DestinationOptions options)
+    : parts_(std::move(parts)), options_(std::move(options)) {}
 
 DestinationMigration::~DestinationMigration() = default;
 
@@ -23,7 +23,7 @@ void DestinationMigration::cancel() {
 MigrationReport DestinationMigration::run() {
   begin_ = Clock::now();
   report_.security = parts_.control.security();
-  report_.transport = parts_.transport.capabilities().name;
+  report_.transport = parts_.rails.front().transport->capabilities().name;
   report_.ram_bytes = total_bytes(parts_.guest.memory());
   link_ = std::make_unique<ControlLink>(parts_.control, interruption_, options_.peer_timeout);
 
@@ -67,14 +67,6 @@ Status DestinationMigration::negotiate() {
   ASSIGN_OR_RETURN(const Offer offer, link_->expect<Offer>(deadline));
   RETURN_IF_ERROR(parts_.guest.check_compatible(offer.identity));
   RETURN_IF_ERROR(compare_layout(offer));
-  if (offer.transport != report_.transport) {
-    return fail(Errc::kRefused, "the source wants transport '{}', the destination offers '{}'",
-                offer.transport, report_.transport);
-  }
-  if (offer.lane_count == 0 || offer.lane_count > kLanesMax) {
-    return fail(Errc::kRefused, "{} lanes: 1 to {} are possible", offer.lane_count, kLanesMax);
-  }
-
   if (options_.verification == Verification::kOn && offer.verification != Verification::kOn) {
     return fail(Errc::kRefused,
                 "the destination insists on --verify, and the source was not told to");
@@ -82,29 +74,67 @@ Status DestinationMigration::negotiate() {
 
   const GuestMemory& memory = parts_.guest.memory();
   present_at_start_ = empty_page_set(memory);
-  Accept accept;
   for (size_t block = 0; block < memory.size(); ++block) {
     RETURN_IF_ERROR(find_present_pages(memory[block], present_at_start_[block]));
-    ASSIGN_OR_RETURN(std::unique_ptr<MemoryRegion> region,
-                     parts_.transport.register_memory(memory[block].memory, RemoteAccess::kWrite));
-    accept.regions.push_back(region->describe());
-    regions_.push_back(std::move(region));
     if (offer.verification == Verification::kOn)
       chunks_to_verify_ += verify_chunk_count(memory[block]);
   }
-  ASSIGN_OR_RETURN(std::unique_ptr<Listener> listener,
-                   parts_.transport.listen(options_.lane_listen));
-  const Interruption::Hook wake = interruption_.on_raise([&] { listener->shut_down(); });
-  accept.lane_address = listener->address();
-  if (!options_.lane_advertise_host.empty()) {
-    const std::string address = listener->address();
-    accept.lane_address =
-        options_.lane_advertise_host + address.substr(std::min(address.rfind(':'), address.size()));
+  RETURN_IF_ERROR(accept_rails(offer));
+  return await_lanes();
+}
+
+// Opens our end of every rail whose transport the source has, too.
+Status DestinationMigration::accept_rails(const Offer& offer) {
+  const GuestMemory& memory = parts_.guest.memory();
+  Accept accept;
+  std::vector<std::unique_ptr<Listener>> listeners;
+  std::string theirs;
+  for (const OfferedRail& rail : offer.rails)
+    theirs += (theirs.empty() ? "" : ", ") + rail.transport;
+  std::string ours;
+  for (const Rail& rail : parts_.rails) {
+    const std::string transport = rail.transport->capabilities().name;
+    ours += (ours.empty() ? "" : ", ") + transport;
+    const bool wanted = std::ranges::any_of(
+        offer.rails, [&](const OfferedRail& offered) { return offered.transport == transport; });
+    if (!wanted) continue;
+    AcceptedRail accepted{.name = rail.name,
+                          .transport = transport,
+                          .address = {},
+                          .numa_node = rail.numa_node,
+                          .regions = {}};
+    for (const GuestBlock& block : memory) {
+      ASSIGN_OR_RETURN(std::unique_ptr<MemoryRegion> region,
+                       rail.transport->register_memory(block.memory, RemoteAccess::kWrite));
+      accepted.regions.push_back(region->describe());
+      regions_.push_back(std::move(region));
+    }
+    ASSIGN_OR_RETURN(std::unique_ptr<Listener> listener, rail.transport->listen(rail.listen));
+    accepted.address = listener->address();
+    if (!rail.advertise_host.empty()) {
+      accepted.address =
+          rail.advertise_host +
+          accepted.address.substr(std::min(accepted.address.rfind(':'), accepted.address.size()));
+    }
+    listeners.push_back(std::move(listener));
+    if (accept.rails.empty()) report_.transport = transport;
+    accept.rails.push_back(std::move(accepted));
   }
-  accept.lane_count = offer.lane_count;
+  if (accept.rails.empty()) {
+    return fail(Errc::kRefused,
+                "the source can send by {}, the destination can receive by {}: give both the same "
+                "--transport",
+                theirs, ours);
+  }
+  lanes_ = std::make_unique<DestinationLanes>(
+      DestinationLanes::Parts{parts_.guest.memory(), present_at_start_, interruption_,
+                              [this](uint32_t lane) { return parts_.control.lane_token(lane); },
+                              [this](uint32_t lane, const Error& reason) {
+                                (void)link_->send(LaneClosed{lane, to_string(reason)});
+                              }},
+      std::move(listeners));
   enter(DestinationState::kAcceptingLanes);
-  RETURN_IF_ERROR(link_->send(accept));
-  return accept_lanes(offer, *listener);
+  return link_->send(accept);
 }
 
 Status DestinationMigration::compare_layout(const Offer& offer) const {
@@ -146,30 +176,36 @@ Status DestinationMigration::compare_layout(const Offer& offer) const {
   return {};
 }
 
-Status DestinationMigration::accept_lanes(const Offer& offer, Listener& listener) {
-  const Deadline deadline = deadline_in(options_.peer_timeout);
-  std::vector<std::unique_ptr<Endpoint>> endpoints;
-  for (uint32_t lane = 0; lane < offer.lane_count; ++lane) {
-    ASSIGN_OR_RETURN(const auto token, parts_.control.lane_token(lane));
-    Result<std::unique_ptr<Endpoint>> endpoint = listener.accept({token, lane}, deadline);
-    if (!endpoint) {
-      // When the source gave up meanwhile, its reason is the better one.
-      RETURN_IF_ERROR(interruption_.check());
-      return tl::unexpected<Error>(endpoint.error());
-    }
-    endpoints.push_back(std::move(*endpoint));
+// Which lanes really come, the source knows best.
+Status DestinationMigration::await_lanes() {
+  ASSIGN_OR_RETURN(const ControlMessage message, next_message(Deadline::max()));
+  if (!std::holds_alternative<LanesReady>(message)) {
+    return fail(Errc::kCorrupt, "the source sent a message out of turn: {} instead of LanesReady",
+                name_of(message));
   }
-  lanes_ = std::make_unique<DestinationLanes>(parts_.guest.memory(), present_at_start_,
-                                              interruption_, std::move(endpoints));
   report_.setup_ms = to_milliseconds(Clock::now() - begin_);
   enter(DestinationState::kReceiving);
-  return link_->send(LanesReady{});
+  return {};
+}
+
+Result<ControlMessage> DestinationMigration::next_message(Deadline deadline) {
+  while (true) {
+    ASSIGN_OR_RETURN(ControlMessage message, link_->next(deadline));
+    const auto* close = std::get_if<CloseLane>(&message);
+    if (close == nullptr) return message;
+    RETURN_IF_ERROR(take(*close));
+  }
+}
+
+Status DestinationMigration::take(const CloseLane& lane) {
+  if (lanes_ != nullptr) lanes_->close(lane.lane);
+  return link_->send(LaneClosed{lane.lane, {}});
 }
 
 Status DestinationMigration::receive_memory_and_state() {
   while (true) {
     // No limit of its own: a migration takes as long as it takes, and the link notices a dead peer.
-    ASSIGN_OR_RETURN(ControlMessage message, link_->next(Deadline::max()));
+    ASSIGN_OR_RETURN(ControlMessage message, next_message(Deadline::max()));
     if (const auto* piece = std::get_if<StatePiece>(&message)) {
       RETURN_IF_ERROR(take(*piece));
     } else if (const auto* end = std::get_if<StateEnd>(&message)) {
@@ -251,9 +287,9 @@ Status DestinationMigration::compare_hashes(const VerifyHashes& theirs) {
 
 Status DestinationMigration::load_state() {
   enter(DestinationState::kLoadingState);
-  // From here on no peer can reach the guest's memory any more.
+  // From here on no peer can reach the guest's memory any more: without a lane no key opens it. To
+  // unregister it takes longer, and can wait until the guest runs.
   lanes_.reset();
-  regions_.clear();
   RETURN_IF_ERROR(prepare_guest());
   const Clock::time_point start = Clock::now();
   RETURN_IF_ERROR(parts_.guest.load_state(device_state_));
@@ -264,8 +300,11 @@ Status DestinationMigration::load_state() {
 }
 
 Status DestinationMigration::await_commit() {
-  ASSIGN_OR_RETURN(const Commit commit, link_->expect<Commit>(Deadline::max()));
-  (void)commit;
+  ASSIGN_OR_RETURN(const ControlMessage message, next_message(Deadline::max()));
+  if (!std::holds_alternative<Commit>(message)) {
+    return fail(Errc::kCorrupt, "the source sent a message out of turn: {} instead of Commit",
+                name_of(message));
+  }
   const Status recorded = parts_.commit_log.record_commit();
   enter(DestinationState::kCommitted);
   if (!recorded) return give_back(recorded.error());

@@ -21,6 +21,7 @@
 #include "engine/migration/observer.h"
 #include "engine/migration/options.h"
 #include "engine/migration/states.h"
+#include "engine/rail.h"
 #include "engine/report.h"
 #include "engine/transport.h"
 
@@ -32,12 +33,12 @@ class DestinationMigration {
   // Everything referred to outlives the migration.
   struct Parts {
     DestinationGuest& guest;
-    Transport& transport;
+    std::vector<Rail> rails;  // at least one
     ControlChannel& control;
     MigrationObserver& observer;
     CommitLog& commit_log;
   };
-  DestinationMigration(const Parts& parts, DestinationOptions options);
+  DestinationMigration(Parts parts, DestinationOptions options);
   ~DestinationMigration();
 
   // Runs the migration to its end. The report says how it ended; its error says why.
@@ -54,7 +55,11 @@ class DestinationMigration {
   Status migrate();
   Status negotiate();
   Status compare_layout(const Offer& offer) const;
-  Status accept_lanes(const Offer& offer, Listener& listener);
+  Status accept_rails(const Offer& offer);
+  Status await_lanes();
+  // The next message that is not about a lane.
+  Result<ControlMessage> next_message(Deadline deadline);
+  Status take(const CloseLane& lane);
   Status receive_memory_and_state();
   Status take(const StatePiece& piece);
   Status take(const StateEnd& end);

@@ -34,8 +34,6 @@ struct SourceOptions {
 
 struct DestinationOptions {
   std::string software;
-  std::string lane_listen = "0.0.0.0:0";  // address that lanes connect to
-  std::string lane_advertise_host;  // host part told to the source; empty = as the listener says
   uint64_t device_state_bytes_max = 256 * kMiB;
   Verification verification = Verification::kOff;  // kOn: a source that does not verify is refused
   Clock::duration peer_timeout = seconds(10);

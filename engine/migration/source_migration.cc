@@ -4,6 +4,10 @@
 // switchover in source_switchover.cc.
 #include "engine/migration/source_migration.h"
 
+#include <algorithm>
+#include <limits>
+#include <map>
+
 #include "engine/migration/cpu_time.h"
 
 namespace godwit {
@@ -12,11 +16,15 @@ namespace {
 
 // How long a peer that is lost on a lane may take to say why on the control connection.
 constexpr Clock::duration kReasonPatience = milliseconds(500);
+// More than any RDMA link holds, little enough that a rail which turns slow holds back no round.
+constexpr uint64_t kOneSidedInFlightBytesMax = 8 * kMiB;
 
 }  // namespace
 
-SourceMigration::SourceMigration(const Parts& parts, SourceOptions options)
-    : parts_(parts), options_(std::move(options)), limiter_(options_.bandwidth_limit_bytes_per_s) {}
+SourceMigration::SourceMigration(Parts parts, SourceOptions options)
+    : parts_(std::move(parts)),
+      options_(std::move(options)),
+      limiter_(options_.bandwidth_limit_bytes_per_s) {}
 
 SourceMigration::~SourceMigration() = default;
 
@@ -28,13 +36,20 @@ MigrationReport SourceMigration::run() {
   begin_ = Clock::now();
   report_.session = options_.session;
   report_.security = parts_.control.security();
-  report_.transport = parts_.transport.capabilities().name;
+  report_.transport = parts_.rails.front().transport->capabilities().name;
   report_.ram_bytes = total_bytes(parts_.guest.memory());
-  link_ = std::make_unique<ControlLink>(parts_.control, interruption_, options_.peer_timeout);
+  link_ = std::make_unique<ControlLink>(parts_.control, interruption_, options_.peer_timeout,
+                                        [this](const ControlMessage& message) {
+                                          const auto* closed = std::get_if<LaneClosed>(&message);
+                                          if (closed != nullptr) closed_lanes_.note(closed->lane);
+                                          return closed != nullptr;
+                                        });
 
   const Status status = migrate();
   if (!status) give_up(interruption_.cause_of(status.error()));
 
+  report_rails();
+  closed_lanes_.watch({});
   lanes_.reset();
   regions_.clear();
   (void)parts_.guest.dirty_tracker().stop();
@@ -84,54 +99,106 @@ Status SourceMigration::negotiate() {
                             .page_size_bytes = block.page_size_bytes,
                             .numa_node = block.numa_node});
   }
-  offer.transport = report_.transport;
-  offer.lane_count = options_.lanes == 0 ? default_lane_count() : options_.lanes;
+  for (const Rail& rail : parts_.rails) {
+    offer.rails.push_back({.name = rail.name,
+                           .transport = rail.transport->capabilities().name,
+                           .numa_node = rail.numa_node});
+  }
   offer.verification = options_.verification;
   RETURN_IF_ERROR(link_->send(offer));
 
   // The destination maps its memory and prepares its VMM before it answers.
   ASSIGN_OR_RETURN(const Accept accept, link_->expect<Accept>(deadline_in(seconds(60))));
-  if (accept.regions.size() != memory.size() || accept.lane_count != offer.lane_count) {
-    return fail(Errc::kCorrupt, "the destination accepted another layout than was offered");
-  }
-  for (size_t block = 0; block < memory.size(); ++block) {
-    if (accept.regions[block].size_bytes != memory[block].size_bytes()) {
-      return fail(Errc::kCorrupt, "the destination's memory for RAM block '{}' has another size",
-                  memory[block].name);
-    }
-  }
-  return connect_lanes(accept);
+  RETURN_IF_ERROR(join_rails(accept));
+  return connect_lanes();
 }
 
-Status SourceMigration::connect_lanes(const Accept& accept) {
+// Joins each of our rails to one at the destination that has the same transport.
+Status SourceMigration::join_rails(const Accept& accept) {
   enter(SourceState::kConnectingLanes);
   const GuestMemory& memory = parts_.guest.memory();
   lane_context_ = std::make_unique<precopy::LaneContext>(
       precopy::LaneContext{.memory = memory,
-                           .local = {},
-                           .remote = accept.regions,
+                           .rails = {},
                            .limiter = limiter_,
                            .interruption = interruption_,
                            .stall_max = options_.peer_timeout});
-  for (const GuestBlock& block : memory) {
-    ASSIGN_OR_RETURN(std::unique_ptr<MemoryRegion> region,
-                     parts_.transport.register_memory(block.memory, RemoteAccess::kNone));
-    lane_context_->local.push_back(region.get());
-    regions_.push_back(std::move(region));
+  for (const AcceptedRail& rail : accept.rails) {
+    if (rail.regions.size() != memory.size())
+      return fail(Errc::kCorrupt, "the destination accepted another layout than was offered");
+    for (size_t block = 0; block < memory.size(); ++block) {
+      if (rail.regions[block].size_bytes != memory[block].size_bytes()) {
+        return fail(Errc::kCorrupt, "the destination's memory for RAM block '{}' has another size",
+                    memory[block].name);
+      }
+    }
   }
-  std::vector<std::unique_ptr<Endpoint>> endpoints;
-  for (uint32_t lane = 0; lane < accept.lane_count; ++lane) {
-    ASSIGN_OR_RETURN(const auto token, parts_.control.lane_token(lane));
-    ASSIGN_OR_RETURN(std::unique_ptr<Endpoint> endpoint,
-                     parts_.transport.connect(accept.lane_address, {token, lane},
-                                              deadline_in(options_.peer_timeout)));
-    endpoints.push_back(std::move(endpoint));
+  std::map<std::string, size_t> used;  // how many of a transport's rails have been joined
+  for (const Rail& rail : parts_.rails) {
+    const std::string transport = rail.transport->capabilities().name;
+    std::vector<uint32_t> candidates;
+    for (uint32_t i = 0; i < accept.rails.size(); ++i) {
+      if (accept.rails[i].transport == transport) candidates.push_back(i);
+    }
+    if (candidates.empty()) continue;
+    const uint32_t chosen = candidates[used[transport]++ % candidates.size()];
+    precopy::RailMemory rail_memory{
+        .local = {},
+        .remote = accept.rails[chosen].regions,
+        .in_flight_bytes_max = rail.transport->capabilities().one_sided
+                                   ? kOneSidedInFlightBytesMax
+                                   : std::numeric_limits<uint64_t>::max()};
+    for (const GuestBlock& block : memory) {
+      ASSIGN_OR_RETURN(std::unique_ptr<MemoryRegion> region,
+                       rail.transport->register_memory(block.memory, RemoteAccess::kNone));
+      rail_memory.local.push_back(region.get());
+      regions_.push_back(std::move(region));
+    }
+    lane_context_->rails.push_back(std::move(rail_memory));
+    rails_.push_back(&rail);
+    joined_rails_.push_back({rail.transport, accept.rails[chosen].address});
   }
-  ASSIGN_OR_RETURN(const LanesReady ready,
-                   link_->expect<LanesReady>(deadline_in(options_.peer_timeout)));
-  (void)ready;
-  lanes_ = std::make_unique<precopy::LaneGroup>(*lane_context_, std::move(endpoints));
+  if (rails_.empty())
+    return fail(Errc::kCorrupt, "the destination accepted a way that was not offered");
   return {};
+}
+
+Status SourceMigration::connect_lanes() {
+  connector_ = std::make_unique<LaneConnector>(
+      LaneConnector::Parts{parts_.control, *link_, interruption_, closed_lanes_}, joined_rails_,
+      options_.peer_timeout);
+  std::vector<RailUse> uses;
+  for (const Rail* rail : rails_) uses.push_back(rail->use);
+  // What is left is no last resort when it is all there is.
+  if (std::ranges::count(uses, RailUse::kAlways) == 0) uses.assign(uses.size(), RailUse::kAlways);
+  lanes_ = std::make_unique<precopy::LaneGroup>(
+      *lane_context_, *connector_, std::move(uses),
+      options_.lanes == 0 ? default_lane_count() : options_.lanes);
+  RETURN_IF_ERROR(lanes_->connect());
+  closed_lanes_.watch([this](uint32_t lane) { lanes_->lose(lane); });
+  return link_->send(LanesReady{});
+}
+
+// Names the rails that carried pages, and why others did not.
+void SourceMigration::report_rails() {
+  if (lanes_ == nullptr) return;
+  const std::vector<precopy::RailCounters> counters = lanes_->rails();
+  uint64_t most_bytes = 0;
+  for (size_t i = 0; i < rails_.size(); ++i) {
+    report_.rails.push_back({.name = rails_[i]->name,
+                             .transport = rails_[i]->transport->capabilities().name,
+                             .numa_node = rails_[i]->numa_node,
+                             .bytes_sent = counters[i].bytes_sent,
+                             .losses = counters[i].losses,
+                             .last_loss = counters[i].last_loss});
+    if (counters[i].bytes_sent > most_bytes) {
+      most_bytes = counters[i].bytes_sent;
+      report_.transport = report_.rails.back().transport;
+    }
+    if (counters[i].losses == 0) continue;
+    if (!report_.transport_note.empty()) report_.transport_note += "; ";
+    report_.transport_note += fmt::format("{}: {}", rails_[i]->name, counters[i].last_loss);
+  }
 }
 
 void SourceMigration::give_up(const Error& error) {

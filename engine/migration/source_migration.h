@@ -35,13 +35,16 @@
 
 #include "engine/control_channel.h"
 #include "engine/guest.h"
+#include "engine/migration/closed_lanes.h"
 #include "engine/migration/control_link.h"
 #include "engine/migration/interruption.h"
+#include "engine/migration/lane_connector.h"
 #include "engine/migration/observer.h"
 #include "engine/migration/options.h"
 #include "engine/migration/states.h"
 #include "engine/precopy/hot_pages.h"
 #include "engine/precopy/lane_group.h"
+#include "engine/rail.h"
 #include "engine/report.h"
 #include "engine/transport.h"
 
@@ -53,12 +56,12 @@ class SourceMigration {
   // Everything referred to outlives the migration.
   struct Parts {
     SourceGuest& guest;
-    Transport& transport;
+    std::vector<Rail> rails;  // at least one; those of last resort come last
     ControlChannel& control;
     MigrationObserver& observer;
     CommitLog& commit_log;
   };
-  SourceMigration(const Parts& parts, SourceOptions options);
+  SourceMigration(Parts parts, SourceOptions options);
   ~SourceMigration();
 
   // Runs the migration to its end. The report says how it ended; its error says why.
@@ -77,7 +80,9 @@ class SourceMigration {
 
   Status migrate();
   Status negotiate();
-  Status connect_lanes(const Accept& accept);
+  Status join_rails(const Accept& accept);
+  Status connect_lanes();
+  void report_rails();
   Status arm();
   Status send_first_round();
   Status copy_until_little_remains();
@@ -108,9 +113,13 @@ class SourceMigration {
   Clock::time_point begin_{};
 
   Interruption interruption_;
+  ClosedLanes closed_lanes_{interruption_};
   std::unique_ptr<ControlLink> link_;
   precopy::BandwidthLimiter limiter_;
   std::vector<std::unique_ptr<MemoryRegion>> regions_;
+  std::vector<const Rail*> rails_;  // those that have an end at the destination
+  std::vector<JoinedRail> joined_rails_;
+  std::unique_ptr<LaneConnector> connector_;
   std::unique_ptr<precopy::LaneContext> lane_context_;
   std::unique_ptr<precopy::LaneGroup> lanes_;
 

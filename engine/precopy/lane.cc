@@ -23,24 +23,42 @@ constexpr size_t kTornReserved = 1 << 14;
 constexpr uint64_t kPrefetchBytes = 8 * kBasePageBytes;
 
 // An operation's tag says what it carried, so that a torn page is found without a table.
-constexpr uint64_t kTagPageBits = 44;  // base pages: 64 PiB per block
-uint64_t make_tag(uint32_t block, uint64_t base_page) {
-  return static_cast<uint64_t>(block) << kTagPageBits | base_page;
+constexpr uint64_t kTagPageBits = 40;  // base pages: 4 PiB per block
+constexpr uint64_t kTagSizeBits = 8;   // base pages of the operation
+static_assert(kOperationPagesMax < (1U << kTagSizeBits));
+
+struct Tag {
+  uint32_t block;
+  uint64_t base_page;
+  uint64_t base_pages;
+};
+
+uint64_t encode_tag(const Tag& tag) {
+  return (static_cast<uint64_t>(tag.block) << kTagSizeBits | tag.base_pages) << kTagPageBits |
+         tag.base_page;
+}
+
+Tag decode_tag(uint64_t tag) {
+  return {.block = static_cast<uint32_t>(tag >> (kTagPageBits + kTagSizeBits)),
+          .base_page = tag & ((uint64_t{1} << kTagPageBits) - 1),
+          .base_pages = tag >> kTagPageBits & ((uint64_t{1} << kTagSizeBits) - 1)};
 }
 
 }  // namespace
 
-Lane::Lane(const LaneContext& context, std::unique_ptr<Endpoint> endpoint)
-    : context_(context), endpoint_(std::move(endpoint)) {
-  CHECK(context.memory.size() < (1U << (64 - kTagPageBits)));
+Lane::Lane(const LaneContext& context, size_t rail, std::unique_ptr<Endpoint> endpoint)
+    : context_(context), rail_(context.rails[rail]), endpoint_(std::move(endpoint)) {
+  CHECK(context.memory.size() < (1U << (64 - kTagPageBits - kTagSizeBits)));
   batch_.reserve(kBatchOps);
   zeroes_.runs.reserve(kZeroRunsMax);
   message_.reserve(kLaneMessageBytesMax);
   torn_.reserve(kTornReserved);
 }
 
-Status Lane::send_chunk(const Chunk& chunk, const PageTransfer& transfer) {
+Status Lane::send_chunk(const Chunk& chunk, Turn turn, const PageTransfer& transfer) {
   RETURN_IF_ERROR(context_.interruption.check());
+  history_ =
+      transfer.round == 1 && turn == Turn::kFirst ? PageHistory::kUntouched : PageHistory::kSent;
   const uint64_t end = chunk.pages.first_page + chunk.pages.page_count;
   if (transfer.zeroes != nullptr) {
     const PageBitmap& zeroes = (*transfer.zeroes)[chunk.block];
@@ -89,12 +107,13 @@ Status Lane::add_data(uint32_t block, uint64_t offset_bytes, uint64_t size_bytes
                       SourceMemory memory) {
   while (size_bytes > 0) {
     const uint64_t piece = std::min(size_bytes, kOperationBytesMax);
-    batch_.push_back({.local = context_.local[block],
-                      .local_offset_bytes = offset_bytes,
-                      .remote = context_.remote[block],
-                      .remote_offset_bytes = offset_bytes,
-                      .size_bytes = static_cast<uint32_t>(piece),
-                      .tag = make_tag(block, offset_bytes / kBasePageBytes)});
+    batch_.push_back(
+        {.local = rail_.local[block],
+         .local_offset_bytes = offset_bytes,
+         .remote = rail_.remote[block],
+         .remote_offset_bytes = offset_bytes,
+         .size_bytes = static_cast<uint32_t>(piece),
+         .tag = encode_tag({block, offset_bytes / kBasePageBytes, piece / kBasePageBytes})});
     batch_bytes_ += piece;
     offset_bytes += piece;
     size_bytes -= piece;
@@ -107,8 +126,10 @@ Status Lane::add_data(uint32_t block, uint64_t offset_bytes, uint64_t size_bytes
 
 Status Lane::add_zeroes(uint32_t block, uint64_t first_base_page, uint64_t base_page_count) {
   counters_.zero_pages += base_page_count;
-  if (zeroes_.block != block && !zeroes_.runs.empty()) RETURN_IF_ERROR(send_zeroes());
+  if ((zeroes_.block != block || zeroes_.history != history_) && !zeroes_.runs.empty())
+    RETURN_IF_ERROR(send_zeroes());
   zeroes_.block = block;
+  zeroes_.history = history_;
   if (!zeroes_.runs.empty()) {
     PageRun& last = zeroes_.runs.back();
     if (last.first_page + last.page_count == first_base_page) {
@@ -127,10 +148,13 @@ Status Lane::post_batch(SourceMemory memory) {
     RETURN_IF_ERROR(wait_until(context_.limiter.reserve(batch_bytes_, Clock::now())));
   }
   const Deadline deadline = deadline_in(context_.stall_max);
+  while (in_flight_bytes_ > 0 && in_flight_bytes_ + batch_bytes_ > rail_.in_flight_bytes_max)
+    RETURN_IF_ERROR(take_completions(deadline_in(context_.stall_max)));
   std::span<const TransferOp> left = batch_;
   while (true) {
     ASSIGN_OR_RETURN(const size_t accepted, endpoint_->post_writes(left, memory));
     in_flight_ += accepted;
+    for (const TransferOp& op : left.first(accepted)) in_flight_bytes_ += op.size_bytes;
     left = left.subspan(accepted);
     if (left.empty()) break;
     if (in_flight_ > 0) {
@@ -167,9 +191,8 @@ Status Lane::finish_round(const PageTransfer& transfer) {
   while (in_flight_ > 0) RETURN_IF_ERROR(take_completions(deadline_in(context_.stall_max)));
 
   RETURN_IF_ERROR(send_zeroes());
-  // The far end clears zero pages with its CPU; wait until it has. It also has to know when the
-  // first round is over, since until then a hole there needs no clearing.
-  if (!sent_zeroes_ && transfer.round > 1) return {};
+  // The far end clears zero pages with its CPU; wait until it has.
+  if (!sent_zeroes_) return {};
   sent_zeroes_ = false;
   encode_lane_message(RoundEnd{transfer.round}, message_);
   RETURN_IF_ERROR(endpoint_->send(message_, deadline_in(context_.stall_max)));
@@ -214,17 +237,17 @@ Status Lane::account_for(size_t count) {
   CHECK(count <= in_flight_);
   in_flight_ -= count;
   for (const Completion& completion : std::span(completions_).first(count)) {
+    const Tag tag = decode_tag(completion.tag);
+    in_flight_bytes_ -= tag.base_pages * kBasePageBytes;
     if (completion.status == OpStatus::kFlushed) {
       return fail(Errc::kPeerLost, "a lane's connection ended with pages on their way");
     }
     if (completion.status != OpStatus::kTorn) continue;
-    const auto block = static_cast<uint32_t>(completion.tag >> kTagPageBits);
-    const uint64_t base_page = completion.tag & ((uint64_t{1} << kTagPageBits) - 1);
-    const uint64_t base_pages = context_.memory[block].page_size_bytes / kBasePageBytes;
+    const uint64_t base_pages = context_.memory[tag.block].page_size_bytes / kBasePageBytes;
     counters_.torn_pages += static_cast<uint64_t>(std::popcount(completion.torn_pages));
     for (uint64_t bits = completion.torn_pages; bits != 0; bits &= bits - 1) {
-      torn_.push_back(
-          {block, (base_page + static_cast<uint64_t>(std::countr_zero(bits))) / base_pages});
+      torn_.push_back({tag.block, (tag.base_page + static_cast<uint64_t>(std::countr_zero(bits))) /
+                                      base_pages});
     }
   }
   return {};

@@ -16,16 +16,24 @@
 #include "engine/memory/guest_memory.h"
 #include "engine/migration/interruption.h"
 #include "engine/precopy/bandwidth_limiter.h"
+#include "engine/precopy/chunk_queue.h"
 #include "engine/transport.h"
 #include "engine/wire/lane_messages.h"
 
 namespace godwit::precopy {
 
+// Guest memory as one rail sees it.
+struct RailMemory {
+  std::vector<const MemoryRegion*> local;  // one per block
+  std::vector<RemoteRegion> remote;        // one per block
+  // What a lane may have on its way. It bounds what a rail that turns slow holds back.
+  uint64_t in_flight_bytes_max;
+};
+
 // What every lane of a migration works with; it outlives them.
 struct LaneContext {
   const GuestMemory& memory;
-  std::vector<const MemoryRegion*> local;  // one per block
-  std::vector<RemoteRegion> remote;        // one per block
+  std::vector<RailMemory> rails;
   BandwidthLimiter& limiter;
   Interruption& interruption;
   Clock::duration stall_max;  // without any progress, after which the peer counts as lost
@@ -37,12 +45,6 @@ struct PageTransfer {
   const GuestPageSet* zeroes;  // known to be zero or holes: not even looked at; may be null
   SourceMemory memory;
   uint32_t round;  // 1 is the first
-};
-
-// Pages of one block, the unit that lanes share work in.
-struct Chunk {
-  uint32_t block;
-  PageRun pages;
 };
 
 // A page, of its block's page size, that changed on the way.
@@ -62,10 +64,10 @@ struct LaneCounters {
 // Thread: one.
 class Lane {
  public:
-  Lane(const LaneContext& context, std::unique_ptr<Endpoint> endpoint);
+  Lane(const LaneContext& context, size_t rail, std::unique_ptr<Endpoint> endpoint);
 
   // Sends the chunk's pages of the round; they may still be on their way when it returns.
-  Status send_chunk(const Chunk& chunk, const PageTransfer& transfer);
+  Status send_chunk(const Chunk& chunk, Turn turn, const PageTransfer& transfer);
 
   // Returns once everything of the round lies in the destination's memory.
   Status finish_round(const PageTransfer& transfer);
@@ -89,15 +91,18 @@ class Lane {
   Status account_for(size_t count);
 
   const LaneContext& context_;
+  const RailMemory& rail_;
   std::unique_ptr<Endpoint> endpoint_;
 
   std::vector<TransferOp> batch_;
   uint64_t batch_bytes_ = 0;
   size_t in_flight_ = 0;
+  uint64_t in_flight_bytes_ = 0;
   std::array<Completion, 64> completions_{};
 
-  ZeroRuns zeroes_;           // in base pages
-  bool sent_zeroes_ = false;  // in this round
+  ZeroRuns zeroes_;                           // in base pages
+  PageHistory history_ = PageHistory::kSent;  // of the chunk being sent
+  bool sent_zeroes_ = false;                  // in this round
 
   std::vector<TornPage> torn_;
   LaneCounters counters_;

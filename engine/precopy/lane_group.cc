@@ -9,20 +9,12 @@ namespace godwit::precopy {
 
 namespace {
 
-// Small enough to spread a guest over the lanes, large enough for whole frames.
-constexpr uint64_t kChunkBytes = 4 * kMiB;
-
-std::vector<Chunk> cut_into_chunks(const GuestMemory& memory) {
-  std::vector<Chunk> chunks;
-  for (uint32_t block = 0; block < memory.size(); ++block) {
-    const uint64_t pages = memory[block].page_count();
-    const uint64_t step = std::max<uint64_t>(1, kChunkBytes / memory[block].page_size_bytes);
-    for (uint64_t page = 0; page < pages; page += step) {
-      chunks.push_back({block, {page, std::min(step, pages - page)}});
-    }
-  }
-  return chunks;
-}
+// How often a rail that was lost is tried.
+constexpr Clock::duration kRetryInterval = milliseconds(250);
+// For a thread that has no lane, or one of last resort: how often it looks whether to do something.
+constexpr Clock::duration kLookInterval = milliseconds(50);
+// A lane makes sure of its chunks when it has sent this many: what a loss costs is bounded by it.
+constexpr size_t kUnconfirmedChunksMax = 64;
 
 bool has_pages(const GuestPageSet* pages, const Chunk& chunk) {
   if (pages == nullptr) return false;
@@ -30,45 +22,129 @@ bool has_pages(const GuestPageSet* pages, const Chunk& chunk) {
   return (*pages)[chunk.block].next_run(first, first + chunk.pages.page_count).has_value();
 }
 
+// What ends a lane, but need not end the migration. A lane that is cancelled, and the migration is
+// not, does not work at its other end.
+bool is_loss(const Error& error) {
+  return error.code == Errc::kPeerLost || error.code == Errc::kTimeout ||
+         error.code == Errc::kSystem || error.code == Errc::kCancelled;
+}
+
+size_t count_always(const std::vector<RailUse>& uses) {
+  return static_cast<size_t>(std::ranges::count(uses, RailUse::kAlways));
+}
+
 }  // namespace
 
-LaneGroup::LaneGroup(const LaneContext& context, std::vector<std::unique_ptr<Endpoint>> endpoints)
-    : context_(context), chunks_(cut_into_chunks(context.memory)) {
-  for (auto& endpoint : endpoints) {
-    lanes_.push_back(std::make_unique<Lane>(context, std::move(endpoint)));
+LaneGroup::LaneGroup(const LaneContext& context, LaneOpener& opener, std::vector<RailUse> uses,
+                     uint32_t lane_count)
+    : context_(context),
+      opener_(opener),
+      uses_(std::move(uses)),
+      queue_(context.memory, uses_.size(), count_always(uses_)),
+      rails_(uses_.size()) {
+  CHECK(uses_.size() == context.rails.size() && count_always(uses_) > 0);
+  CHECK(std::ranges::is_sorted(uses_));
+  for (uint32_t lane = 0; lane < lane_count; ++lane) {
+    slots_.push_back(std::make_unique<Slot>());
+    slots_.back()->home_rail = lane % count_always(uses_);
+    slots_.back()->taken.reserve(kUnconfirmedChunksMax);
   }
-  wake_ = context_.interruption.on_raise([this] {
-    for (const auto& lane : lanes_) lane->shut_down();
-  });
-  for (const auto& lane : lanes_) {
-    threads_.emplace_back(
-        [this, &lane = *lane](const std::stop_token& stop) { run_lane(lane, stop); });
-  }
+  if (lane_count > 1) slots_.back()->is_scout = true;
 }
 
 LaneGroup::~LaneGroup() {
   for (std::jthread& thread : threads_) thread.request_stop();
-  for (const auto& lane : lanes_) lane->shut_down();
+  {
+    std::lock_guard lock(lanes_mutex_);
+    for (const auto& slot : slots_) {
+      if (slot->lane) slot->lane->shut_down();
+    }
+  }
+  threads_.clear();
+}
+
+Status LaneGroup::connect() {
+  std::optional<Error> first_error;
+  const auto note = [&](const Status& opened) {
+    if (!opened && !first_error) first_error = opened.error();
+  };
+  for (const auto& slot : slots_) {
+    RETURN_IF_ERROR(context_.interruption.check());
+    // Where one lane of a rail did not come, the others would not either.
+    if (rails_[slot->home_rail].losses == 0) note(open_lane(*slot, slot->home_rail));
+  }
+  for (size_t rail = 0; rail < uses_.size() && lanes_alive_ == 0; ++rail) {
+    if (!is_last_resort(rail)) continue;
+    for (const auto& slot : slots_) note(open_lane(*slot, rail));
+  }
+  if (lanes_alive_ == 0) return tl::unexpected<Error>(*first_error);
+  wake_ = context_.interruption.on_raise([this] {
+    std::lock_guard lock(lanes_mutex_);
+    for (const auto& slot : slots_) {
+      if (slot->lane) slot->lane->shut_down();
+    }
+    changed_.notify_all();
+  });
+  for (const auto& slot : slots_) {
+    threads_.emplace_back([this, &slot = *slot](const std::stop_token& stop) { run(slot, stop); });
+  }
+  return {};
+}
+
+Status LaneGroup::open_lane(Slot& slot, size_t rail) {
+  Result<OpenedLane> opened = opener_.open(rail);
+  std::lock_guard lock(mutex_);
+  if (!opened) {
+    ++rails_[rail].losses;
+    rails_[rail].last_loss = to_string(opened.error());
+    return tl::unexpected<Error>(opened.error());
+  }
+  auto lane = std::make_unique<Lane>(context_, rail, std::move(opened->endpoint));
+  slot.rail = rail;
+  slot.number = opened->number;
+  ++rails_[rail].lanes_opened;
+  ++lanes_alive_;
+  if (!is_last_resort(rail)) ++lanes_alive_normally_;
+  std::lock_guard lanes_lock(lanes_mutex_);
+  slot.lane = std::move(lane);
+  // Raised before the lane was there to be shut down.
+  if (context_.interruption.raised()) slot.lane->shut_down();
+  return {};
+}
+
+void LaneGroup::lose(uint32_t number) {
+  std::lock_guard lock(lanes_mutex_);
+  for (const auto& slot : slots_) {
+    if (slot->lane && slot->number == number) slot->lane->shut_down();
+  }
 }
 
 Status LaneGroup::begin(const PageTransfer& transfer, GuestPageSet& torn) {
   RETURN_IF_ERROR(context_.interruption.check());
   std::lock_guard lock(mutex_);
-  CHECK(lanes_working_ == 0);
-  started_ = Clock::now();
+  CHECK(slots_working_ == 0);
+  if (error_) return tl::unexpected<Error>(*error_);
+  started_ = last_confirmed_ = Clock::now();
   transfer_ = transfer;
   torn_ = &torn;
   counters_ = {};
-  next_chunk_.store(0, std::memory_order_relaxed);
-  lanes_working_ = lanes_.size();
-  ++generation_;
+  queue_.refill();
+  round_open_ = true;
   changed_.notify_all();
   return {};
 }
 
+bool LaneGroup::has_work() const {
+  return round_open_ && !error_ && queue_.has_work();
+}
+
+bool LaneGroup::round_is_over() const {
+  return slots_working_ == 0 && (!round_open_ || error_);
+}
+
 bool LaneGroup::done_by(Deadline deadline) {
   std::unique_lock lock(mutex_);
-  return changed_.wait_until(lock, deadline, [this] { return lanes_working_ == 0; });
+  return changed_.wait_until(lock, deadline, [this] { return round_is_over(); });
 }
 
 Result<TransferResult> LaneGroup::finish(const std::function<void()>& tick) {
@@ -78,58 +154,188 @@ Result<TransferResult> LaneGroup::finish(const std::function<void()>& tick) {
   return TransferResult{counters_, finished_ - started_};
 }
 
-void LaneGroup::run_lane(Lane& lane, const std::stop_token& stop) {
-  uint64_t done = 0;
-  while (true) {
-    PageTransfer transfer{};
+std::vector<RailCounters> LaneGroup::rails() const {
+  std::lock_guard lock(mutex_);
+  return rails_;
+}
+
+void LaneGroup::run(Slot& slot, const std::stop_token& stop) {
+  while (!stop.stop_requested()) {
     {
       std::unique_lock lock(mutex_);
-      if (!changed_.wait(lock, stop, [&] { return generation_ != done; })) return;
-      done = generation_;
-      transfer = transfer_;
+      const bool settled = slot.lane != nullptr && !is_last_resort(slot.rail);
+      const auto ready = [&] { return slot.lane != nullptr && has_work(); };
+      if (settled) {
+        changed_.wait(lock, stop, ready);
+      } else {
+        changed_.wait_for(lock, stop, kLookInterval, ready);
+      }
     }
-    const Status status = work_on(lane, transfer);
-    // The interruption stops the other lanes at once, and gives everybody the first error.
-    if (!status) context_.interruption.raise(status.error());
-    collect(lane);
-    std::lock_guard lock(mutex_);
-    if (!status && !error_) {
-      const Status first = context_.interruption.check();
-      error_ = first ? status.error() : first.error();
+    if (stop.stop_requested()) return;
+    if (context_.interruption.raised()) {
+      give_up(context_.interruption.check().error());
+      continue;
     }
-    if (--lanes_working_ > 0) continue;
-    finished_ = Clock::now();
-    changed_.notify_all();
+    if (slot.lane != nullptr && is_last_resort(slot.rail)) leave_last_resort(slot);
+    if (slot.lane == nullptr) try_to_come_back(slot);
+    if (slot.lane != nullptr) work(slot);
   }
 }
 
-Status LaneGroup::work_on(Lane& lane, const PageTransfer& transfer) {
-  bool idle = true;
-  while (true) {
-    // SAFETY: relaxed is enough; the chunks and the transfer were published by the mutex.
-    const size_t index = next_chunk_.fetch_add(1, std::memory_order_relaxed);
-    if (index >= chunks_.size()) break;
-    const Chunk& chunk = chunks_[index];
+void LaneGroup::try_to_come_back(Slot& slot) {
+  bool only_last_resort = false;
+  {
+    std::lock_guard lock(mutex_);
+    only_last_resort = lanes_alive_normally_ == 0;
+    if (is_hopeless()) {
+      error_ =
+          fail(Errc::kPeerLost, "no way to the destination is left: {}", to_string(*last_loss_))
+              .value();
+      changed_.notify_all();
+    }
+    if (error_) return;
+  }
+  if (only_last_resort && !slot.is_scout) {
+    for (size_t rail = 0; rail < uses_.size(); ++rail) {
+      if (is_last_resort(rail) && open_lane(slot, rail)) return;
+    }
+  }
+  if (Clock::now() < slot.next_try) return;
+  (void)open_lane(slot, slot.home_rail);
+  slot.next_try = Clock::now() + kRetryInterval;
+  // The scout speaks for all rails.
+  if (slot.is_scout && slot.lane == nullptr)
+    slot.home_rail = (slot.home_rail + 1) % count_always(uses_);
+}
+
+// Between two rounds, or two turns at work.
+void LaneGroup::leave_last_resort(Slot& slot) {
+  bool alone = false;
+  {
+    std::lock_guard lock(mutex_);
+    if (lanes_alive_normally_ == 0) {
+      // Without a scout: when there is nothing else to do.
+      if (slots_.size() > 1 || has_work() || Clock::now() < slot.next_try) return;
+      alone = true;
+    }
+  }
+  const uint32_t number = slot.number;
+  drop_lane(slot);
+  (void)opener_.close(number);
+  if (!alone) return;
+  (void)open_lane(slot, slot.home_rail);
+  slot.next_try = Clock::now() + kRetryInterval;
+}
+
+// Destroys the lane. What it had on its way has left local memory alone then.
+void LaneGroup::drop_lane(Slot& slot) {
+  std::unique_ptr<Lane> lane;
+  {
+    std::lock_guard lock(lanes_mutex_);
+    lane = std::move(slot.lane);
+  }
+  lane.reset();
+  std::lock_guard lock(mutex_);
+  --lanes_alive_;
+  if (!is_last_resort(slot.rail)) --lanes_alive_normally_;
+}
+
+void LaneGroup::work(Slot& slot) {
+  PageTransfer transfer{};
+  {
+    std::lock_guard lock(mutex_);
+    if (!has_work()) return;
+    transfer = transfer_;
+    ++slots_working_;
+  }
+  const Status sent = send_chunks(slot, transfer);
+  collect(slot);
+  if (!sent) recover(slot, sent.error());
+  std::lock_guard lock(mutex_);
+  if (--slots_working_ > 0 || queue_.has_work()) {
+    // Whoever rests may take what was put back.
+    if (queue_.has_work()) changed_.notify_all();
+    return;
+  }
+  round_open_ = false;
+  finished_ = Clock::now();
+  changed_.notify_all();
+}
+
+// On success everything that it took lies in the destination's memory.
+Status LaneGroup::send_chunks(Slot& slot, const PageTransfer& transfer) {
+  // A lane of last resort makes room as soon as there is a better one.
+  while (!is_last_resort(slot.rail) || lanes_alive_normally_ == 0) {
+    const auto taken = queue_.take(slot.rail);
+    if (!taken) break;
+    const Chunk& chunk = queue_.chunks()[taken->index];
     if (!has_pages(transfer.pages, chunk) && !has_pages(transfer.zeroes, chunk)) continue;
-    idle = false;
-    RETURN_IF_ERROR(lane.send_chunk(chunk, transfer));
-    collect(lane);
+    slot.taken.push_back(taken->index);
+    RETURN_IF_ERROR(slot.lane->send_chunk(chunk, taken->turn, transfer));
+    collect(slot);
+    if (slot.taken.size() >= kUnconfirmedChunksMax) RETURN_IF_ERROR(confirm(slot, transfer));
   }
   // A lane that had nothing to send has nothing to wait for either.
-  if (idle && transfer.round > 1) return {};
-  return lane.finish_round(transfer);
+  return slot.taken.empty() ? Status() : confirm(slot, transfer);
 }
 
-void LaneGroup::collect(Lane& lane) {
-  const LaneCounters counted = lane.take_counters();
+Status LaneGroup::confirm(Slot& slot, const PageTransfer& transfer) {
+  RETURN_IF_ERROR(slot.lane->finish_round(transfer));
+  slot.taken.clear();
+  std::lock_guard lock(mutex_);
+  last_confirmed_ = Clock::now();
+  losses_since_ = 0;
+  return {};
+}
+
+void LaneGroup::recover(Slot& slot, const Error& reason) {
+  if (context_.interruption.raised() || !is_loss(reason)) return give_up(reason);
+  {
+    std::lock_guard lock(mutex_);
+    if (error_) return;
+  }
+  const size_t rail = slot.rail;
+  drop_lane(slot);
+  {
+    std::lock_guard lock(mutex_);
+    ++rails_[rail].losses;
+    rails_[rail].last_loss = to_string(reason);
+    last_loss_ = reason;
+    ++losses_since_;
+  }
+  // Before its pages travel by another lane: an old write must not overtake a newer one.
+  if (!opener_.close(slot.number)) return give_up(reason);
+  slot.next_try = Clock::now() + kRetryInterval;
+  queue_.put_back(slot.taken);
+  slot.taken.clear();
+  try_to_come_back(slot);
+}
+
+bool LaneGroup::is_hopeless() const {
+  return has_work() && Clock::now() - last_confirmed_ > context_.stall_max &&
+         (lanes_alive_ == 0 || losses_since_ > 2 * slots_.size()) && last_loss_;
+}
+
+void LaneGroup::give_up(const Error& error) {
+  // The interruption stops the other lanes at once, and gives everybody the first error.
+  context_.interruption.raise(error);
+  const Status first = context_.interruption.check();
+  std::lock_guard lock(mutex_);
+  if (!error_) error_ = first ? error : first.error();
+  changed_.notify_all();
+}
+
+void LaneGroup::collect(Slot& slot) {
+  const LaneCounters counted = slot.lane->take_counters();
   bytes_sent_.fetch_add(counted.bytes_sent, std::memory_order_relaxed);
   std::lock_guard lock(mutex_);
   counters_.bytes_sent += counted.bytes_sent;
   counters_.pages_sent += counted.pages_sent;
   counters_.zero_pages += counted.zero_pages;
   counters_.torn_pages += counted.torn_pages;
-  for (const TornPage& page : lane.torn()) (*torn_)[page.block].set(page.page);
-  lane.clear_torn();
+  rails_[slot.rail].bytes_sent += counted.bytes_sent;
+  for (const TornPage& page : slot.lane->torn()) (*torn_)[page.block].set(page.page);
+  slot.lane->clear_torn();
 }
 
 }  // namespace godwit::precopy

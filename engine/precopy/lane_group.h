@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// All lanes of the source: hands them the pages of a round and waits for the last of them. Lanes
-// share no work queue: guest memory is cut into chunks once, and each lane takes the next chunk
-// that nobody has taken by adding one to a counter.
+// All lanes of the source: hands them the pages of a round and waits for the last of them.
+//
+// A lane can be lost at any time. Its thread then makes sure that nothing of it can still arrive,
+// puts what it carried in this round back for the others, and tries to come back on its own rail.
+// While no rail works, all threads but one, the scout, use those of last resort, and leave them
+// when a better one is back. Only when nothing was known to arrive for `stall_max`, and lanes went on being lost, is the
+// migration lost.
 #pragma once
 
 #include <atomic>
@@ -11,10 +15,14 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <thread>
 #include <vector>
 
+#include "engine/precopy/chunk_queue.h"
 #include "engine/precopy/lane.h"
+#include "engine/precopy/lane_opener.h"
+#include "engine/rail.h"
 
 namespace godwit::precopy {
 
@@ -23,14 +31,28 @@ struct TransferResult {
   Clock::duration duration{};
 };
 
-// Thread: one, but bytes_sent() is for any.
+// What a rail did, over all rounds.
+struct RailCounters {
+  uint64_t bytes_sent = 0;
+  uint32_t lanes_opened = 0;
+  uint32_t losses = 0;
+  std::string last_loss;  // why; empty without one
+};
+
+// Thread: one, but bytes_sent() and lose() are for any.
 class LaneGroup {
  public:
-  // Ownership: takes the endpoints, a lane each. `context` must outlive the group.
-  LaneGroup(const LaneContext& context, std::vector<std::unique_ptr<Endpoint>> endpoints);
+  // `uses` has one entry per rail of the context; those of last resort come last. Each lane is at
+  // home on one of the others, in turn. `context` and `opener` outlive the group.
+  LaneGroup(const LaneContext& context, LaneOpener& opener, std::vector<RailUse> uses,
+            uint32_t lane_count);
   ~LaneGroup();
   LaneGroup(const LaneGroup&) = delete;
   LaneGroup& operator=(const LaneGroup&) = delete;
+
+  // Opens the lanes. A rail that does not work is left for later, or for good; without any the
+  // error is the first one's.
+  Status connect();
 
   // Starts one round on the lanes and returns at once. Ownership: the page sets, and `torn`, belong
   // to the lanes until finish() has returned.
@@ -47,24 +69,63 @@ class LaneGroup {
   // Payload of all rounds so far, the current one included.
   uint64_t bytes_sent() const { return bytes_sent_.load(std::memory_order_relaxed); }
 
+  std::vector<RailCounters> rails() const;
+
+  // The lane of this number does not work at its other end.
+  void lose(uint32_t number);
+
  private:
-  void run_lane(Lane& lane, const std::stop_token& stop);
-  Status work_on(Lane& lane, const PageTransfer& transfer);
-  void collect(Lane& lane);
+  // A thread with a lane, or on the way to one.
+  struct Slot {
+    size_t home_rail;
+    size_t rail = 0;                // of the lane
+    uint32_t number = 0;            // of the lane
+    std::unique_ptr<Lane> lane;     // null while there is none; changed under lanes_mutex_
+    std::vector<ChunkIndex> taken;  // in this round, since the lane last confirmed all
+    Clock::time_point next_try{};
+    bool is_scout = false;
+  };
+
+  void run(Slot& slot, const std::stop_token& stop);
+  Status open_lane(Slot& slot, size_t rail);
+  void try_to_come_back(Slot& slot);
+  void leave_last_resort(Slot& slot);
+  void drop_lane(Slot& slot);
+  // Sends chunks until there are none.
+  void work(Slot& slot);
+  Status send_chunks(Slot& slot, const PageTransfer& transfer);
+  Status confirm(Slot& slot, const PageTransfer& transfer);
+  void recover(Slot& slot, const Error& reason);
+  bool is_hopeless() const;  // under mutex_
+  void give_up(const Error& error);
+  void collect(Slot& slot);
+  bool has_work() const;  // under mutex_
+  bool round_is_over() const;
+  bool is_last_resort(size_t rail) const { return uses_[rail] == RailUse::kLastResort; }
 
   const LaneContext& context_;
-  std::vector<Chunk> chunks_;
-  std::vector<std::unique_ptr<Lane>> lanes_;
-  std::atomic<size_t> next_chunk_{0};
+  LaneOpener& opener_;
+  const std::vector<RailUse> uses_;
+  ChunkQueue queue_;
+  std::vector<std::unique_ptr<Slot>> slots_;
   std::atomic<uint64_t> bytes_sent_{0};
 
-  std::mutex mutex_;
+  std::mutex lanes_mutex_;  // guards which lane a slot has, against lose() and the interruption
+
+  mutable std::mutex mutex_;
   std::condition_variable_any changed_;
-  uint64_t generation_ = 0;       // counts rounds; lanes start when it changes
+  bool round_open_ = false;
   PageTransfer transfer_{};       // the current one
   GuestPageSet* torn_ = nullptr;  // where collect() adds
-  size_t lanes_working_ = 0;
+  size_t slots_working_ = 0;
+  std::atomic<size_t> lanes_alive_{0};           // of all rails
+  std::atomic<size_t> lanes_alive_normally_{0};  // but those of last resort
+  // When a lane last knew that all it had sent had arrived, and how many were lost since.
+  Clock::time_point last_confirmed_{};
+  size_t losses_since_ = 0;
+  std::optional<Error> last_loss_;
   LaneCounters counters_;
+  std::vector<RailCounters> rails_;
   Clock::time_point started_{};
   Clock::time_point finished_{};
   std::optional<Error> error_;

@@ -18,6 +18,7 @@ using wire::OneOf;
 template <typename Fields>
 void describe(Fields& fields, OneOf<ZeroRuns> auto& message) {
   fields.number("block", message.block);
+  fields.choice("history", message.history, PageHistory::kSent);
   fields.list("runs", message.runs,
               {.count_max = kZeroRunsMax, .element_bytes_min = sizeof(PageRun)},
               [](auto& list, auto& run) {
@@ -42,7 +43,7 @@ void describe(Fields& fields, OneOf<RoundDone> auto& message) {
 // Names in the order of LaneMessage.
 constexpr const char* kNames[] = {"ZeroRuns", "RoundEnd", "RoundDone"};
 static_assert(std::size(kNames) == std::variant_size_v<LaneMessage>);
-static_assert(1 + 4 + 4 + kZeroRunsMax * sizeof(PageRun) <= kLaneMessageBytesMax);
+static_assert(1 + 4 + 1 + 4 + kZeroRunsMax * sizeof(PageRun) <= kLaneMessageBytesMax);
 
 template <typename Message>
 Result<LaneMessage> decode_fields(std::span<const std::byte> fields_bytes, const char* name) {

@@ -19,9 +19,16 @@ namespace godwit {
 inline constexpr size_t kLaneMessageBytesMax = 16 << 10;
 inline constexpr size_t kZeroRunsMax = 1000;
 
+// Whether the source may have sent something for a page before.
+enum class PageHistory : uint8_t {
+  kUntouched = 1,  // never: where the destination had a hole at the start it still is one
+  kSent = 2,
+};
+
 // Source -> destination: these base pages (4 KiB, whatever the block's page size) must become zero.
 struct ZeroRuns {
   uint32_t block = 0;
+  PageHistory history = PageHistory::kSent;
   std::vector<PageRun> runs;  // 1 .. kZeroRunsMax
 
   friend bool operator==(const ZeroRuns&, const ZeroRuns&) = default;

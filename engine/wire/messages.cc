@@ -29,10 +29,6 @@ bool is_page_size(uint64_t bytes) {
   return std::has_single_bit(bytes) && bytes >= kBasePageBytes;
 }
 
-bool is_lane_count(uint32_t lanes) {
-  return lanes >= 1 && lanes <= kLanesMax;
-}
-
 template <typename Fields>
 void describe(Fields& fields, OneOf<Hello> auto& message) {
   fields.number("protocol_version", message.protocol_version);
@@ -64,6 +60,26 @@ void describe(Fields& fields, OneOf<RemoteRegion> auto& region) {
   fields.number("regions.key", region.key);
 }
 
+template <typename Fields>
+void describe(Fields& fields, OneOf<OfferedRail> auto& rail) {
+  fields.text("rails.name", rail.name, kNameBytesMax);
+  fields.text("rails.transport", rail.transport, kNameBytesMax);
+  fields.number("rails.numa_node", rail.numa_node);
+  fields.require("rails.numa_node", "is not a node", [&] { return rail.numa_node >= -1; });
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<AcceptedRail> auto& rail) {
+  fields.text("rails.name", rail.name, kNameBytesMax);
+  fields.text("rails.transport", rail.transport, kNameBytesMax);
+  fields.text("rails.address", rail.address, kAddressBytesMax);
+  fields.number("rails.numa_node", rail.numa_node);
+  fields.require("rails.numa_node", "is not a node", [&] { return rail.numa_node >= -1; });
+  fields.list("rails.regions", rail.regions,
+              {.count_max = kBlocksMax, .element_bytes_min = sizeof(RemoteRegion)},
+              [](auto& list, auto& region) { describe(list, region); });
+}
+
 constexpr auto kDescribeElement = [](auto& fields, auto& element) { describe(fields, element); };
 
 template <typename Fields>
@@ -71,27 +87,33 @@ void describe(Fields& fields, OneOf<Offer> auto& message) {
   fields.map("identity", message.identity, {kIdentityEntriesMax, kIdentityTextBytesMax});
   fields.list("blocks", message.blocks,
               {.count_max = kBlocksMax, .element_bytes_min = 4 + 8 + 8 + 4}, kDescribeElement);
-  fields.text("transport", message.transport, kNameBytesMax);
-  fields.number("lane_count", message.lane_count);
-  fields.require("lane_count", "is out of range",
-                 [&] { return is_lane_count(message.lane_count); });
+  fields.list("rails", message.rails, {.count_max = kRailsMax, .element_bytes_min = 4 + 4 + 4},
+              kDescribeElement);
+  fields.require("rails", "is empty", [&] { return !message.rails.empty(); });
   fields.choice("verification", message.verification, Verification::kOn);
   fields.choice("checksum", message.checksum, PayloadChecksum::kCrc32c);
 }
 
 template <typename Fields>
 void describe(Fields& fields, OneOf<Accept> auto& message) {
-  fields.text("lane_address", message.lane_address, kAddressBytesMax);
-  fields.number("lane_count", message.lane_count);
-  fields.require("lane_count", "is out of range",
-                 [&] { return is_lane_count(message.lane_count); });
-  fields.list("regions", message.regions,
-              {.count_max = kBlocksMax, .element_bytes_min = sizeof(RemoteRegion)},
-              kDescribeElement);
+  fields.list("rails", message.rails,
+              {.count_max = kRailsMax, .element_bytes_min = 4 + 4 + 4 + 4 + 4}, kDescribeElement);
+  fields.require("rails", "is empty", [&] { return !message.rails.empty(); });
 }
 
 template <typename Fields>
 void describe(Fields& fields, OneOf<Refuse> auto& message) {
+  fields.text("reason", message.reason, kReasonBytesMax);
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<CloseLane> auto& message) {
+  fields.number("lane", message.lane);
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<LaneClosed> auto& message) {
+  fields.number("lane", message.lane);
   fields.text("reason", message.reason, kReasonBytesMax);
 }
 
@@ -167,10 +189,11 @@ template <typename Fields>
 void describe(Fields&, OneOf<Heartbeat> auto&) {}
 
 // Names in the order of ControlMessage.
-constexpr const char* kNames[] = {
-    "Hello",    "Offer",         "Accept",       "Refuse",       "LanesReady",     "StatePiece",
-    "StateEnd", "VerifyRequest", "VerifyHashes", "VerifyResult", "MemoryComplete", "Ready",
-    "Commit",   "Running",       "Returned",     "Abort",        "Heartbeat"};
+constexpr const char* kNames[] = {"Hello",          "Offer",         "Accept",       "Refuse",
+                                  "CloseLane",      "LaneClosed",    "LanesReady",   "StatePiece",
+                                  "StateEnd",       "VerifyRequest", "VerifyHashes", "VerifyResult",
+                                  "MemoryComplete", "Ready",         "Commit",       "Running",
+                                  "Returned",       "Abort",         "Heartbeat"};
 static_assert(std::size(kNames) == std::variant_size_v<ControlMessage>);
 
 template <size_t kIndex>
@@ -193,11 +216,12 @@ Result<ControlMessage> decode_index(size_t index, std::span<const std::byte> fie
 
 }  // namespace
 
-bool operator==(const Accept& left, const Accept& right) {
+bool operator==(const AcceptedRail& left, const AcceptedRail& right) {
   const auto same_region = [](const RemoteRegion& a, const RemoteRegion& b) {
     return a.base == b.base && a.size_bytes == b.size_bytes && a.key == b.key;
   };
-  return left.lane_address == right.lane_address && left.lane_count == right.lane_count &&
+  return left.name == right.name && left.transport == right.transport &&
+         left.address == right.address && left.numa_node == right.numa_node &&
          std::equal(left.regions.begin(), left.regions.end(), right.regions.begin(),
                     right.regions.end(), same_region);
 }

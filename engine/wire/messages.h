@@ -31,6 +31,7 @@ inline constexpr size_t kIdentityEntriesMax = 64;
 inline constexpr size_t kIdentityTextBytesMax = 4096;
 inline constexpr size_t kBlocksMax = 1024;
 inline constexpr uint32_t kLanesMax = 256;
+inline constexpr size_t kRailsMax = 64;
 inline constexpr size_t kStatePieceBytesMax = 1 << 20;
 inline constexpr size_t kVerifyHashesMax = 65536;
 
@@ -57,12 +58,31 @@ struct BlockDescription {
   friend bool operator==(const BlockDescription&, const BlockDescription&) = default;
 };
 
+// A way for pages (engine/rail.h), as the source names its own.
+struct OfferedRail {
+  std::string name;
+  std::string transport;  // Capabilities::name: both ends of a rail have the same
+  int32_t numa_node = -1;
+
+  friend bool operator==(const OfferedRail&, const OfferedRail&) = default;
+};
+
+// The destination's end of one.
+struct AcceptedRail {
+  std::string name;
+  std::string transport;
+  std::string address;  // where its lanes connect to
+  int32_t numa_node = -1;
+  std::vector<RemoteRegion> regions;  // one per block, in the Offer's order
+
+  friend bool operator==(const AcceptedRail&, const AcceptedRail&);
+};
+
 // Source -> destination: the guest, and how it would travel.
 struct Offer {
   std::map<std::string, std::string> identity;
   std::vector<BlockDescription> blocks;
-  std::string transport;
-  uint32_t lane_count = 1;
+  std::vector<OfferedRail> rails;  // 1 .. kRailsMax
   Verification verification = Verification::kOff;
   PayloadChecksum checksum = PayloadChecksum::kCrc32c;
 
@@ -71,11 +91,9 @@ struct Offer {
 
 // Destination -> source: come, here is where to write.
 struct Accept {
-  std::string lane_address;
-  uint32_t lane_count = 1;
-  std::vector<RemoteRegion> regions;  // one per block, in the Offer's order
+  std::vector<AcceptedRail> rails;  // 1 .. kRailsMax, of transports that were offered
 
-  friend bool operator==(const Accept&, const Accept&);
+  friend bool operator==(const Accept&, const Accept&) = default;
 };
 
 // Either way, instead of an answer: nothing was touched.
@@ -85,9 +103,27 @@ struct Refuse {
   friend bool operator==(const Refuse&, const Refuse&) = default;
 };
 
-// Destination -> source: all lanes are connected.
+// Source -> destination: the lanes that there are at first have come.
 struct LanesReady {
   friend bool operator==(const LanesReady&, const LanesReady&) = default;
+};
+
+// Source -> destination: this lane is given up, and nothing that it wrote counts. Lanes come
+// without being announced: a number is used once, and has a token of its own
+// (engine/lane_tickets.h).
+struct CloseLane {
+  uint32_t lane = 0;
+
+  friend bool operator==(const CloseLane&, const CloseLane&) = default;
+};
+
+// Destination -> source: nothing of this lane can reach memory any more. The answer to CloseLane;
+// comes by itself when the lane was lost here.
+struct LaneClosed {
+  uint32_t lane = 0;
+  std::string reason;  // empty when the source wanted it
+
+  friend bool operator==(const LaneClosed&, const LaneClosed&) = default;
 };
 
 // Source -> destination: device state, piece by piece, in order.
@@ -176,9 +212,10 @@ struct Heartbeat {
   friend bool operator==(const Heartbeat&, const Heartbeat&) = default;
 };
 
-using ControlMessage = std::variant<Hello, Offer, Accept, Refuse, LanesReady, StatePiece, StateEnd,
-                                    VerifyRequest, VerifyHashes, VerifyResult, MemoryComplete,
-                                    Ready, Commit, Running, Returned, Abort, Heartbeat>;
+using ControlMessage =
+    std::variant<Hello, Offer, Accept, Refuse, CloseLane, LaneClosed, LanesReady, StatePiece,
+                 StateEnd, VerifyRequest, VerifyHashes, VerifyResult, MemoryComplete, Ready, Commit,
+                 Running, Returned, Abort, Heartbeat>;
 
 // "Offer", for messages to people.
 const char* name_of(const ControlMessage& message);

@@ -188,7 +188,7 @@ TEST_P(TransportEnding, WrongTicketsAreRefusedWhileTheRightOneGetsIn) {
     }
     connected = transports_.source->connect(listener->address(), make_ticket(3), deadline);
   });
-  auto accepted = listener->accept(make_ticket(3), deadline);
+  auto accepted = test::accept_lane(*listener, make_ticket(3), deadline);
   connecting.join();
 
   EXPECT_TRUE(accepted) << to_string(accepted.error());
@@ -199,12 +199,12 @@ TEST_P(TransportEnding, WrongTicketsAreRefusedWhileTheRightOneGetsIn) {
 TEST_P(TransportEnding, ShutDownWakesAcceptAndItsDeadlineDoesToo) {
   auto listener = transports_.destination->listen(GetParam().listen_address).value();
 
-  auto late = listener->accept(make_ticket(0), deadline_in(milliseconds(1)));
+  auto late = test::accept_lane(*listener, make_ticket(0), deadline_in(milliseconds(1)));
   ASSERT_FALSE(late);
   EXPECT_EQ(late.error().code, Errc::kTimeout);
 
   std::jthread other([&] { listener->shut_down(); });
-  auto woken = listener->accept(make_ticket(0), deadline_in(kTestTime));
+  auto woken = test::accept_lane(*listener, make_ticket(0), deadline_in(kTestTime));
   ASSERT_FALSE(woken);
   EXPECT_EQ(woken.error().code, Errc::kCancelled);
 }

@@ -77,7 +77,8 @@ FaultPlan draw_link(Dice& dice) {
           .slow_flush_per_mille = dice.per_mille_or_none(500),
           .disconnect_at_operation = {},
           .disconnect_at_message = {},
-          .disconnect_only_lane = {}};
+          .disconnect_only_lane = {},
+          .disconnect_lanes_below = {}};
 }
 
 void disconnect_a_lane(Dice& dice, SimulationPlan& plan) {
@@ -87,7 +88,17 @@ void disconnect_a_lane(Dice& dice, SimulationPlan& plan) {
   } else {
     plan.source_link.disconnect_at_operation = dice.spread(8);
   }
-  if (dice.one_in(2)) link.disconnect_only_lane = dice.between(0, plan.source.lanes - 1);
+  if (dice.one_in(2)) {
+    plan.source_link.disconnect_only_lane = plan.destination_link.disconnect_only_lane =
+        static_cast<uint32_t>(dice.between(0, plan.source.lanes - 1));
+  } else if (dice.one_in(8)) {
+    // However often it is tried again.
+    plan.fault = SimulatedFault::kNoLaneWorks;
+    plan.source.peer_timeout = plan.destination.peer_timeout = seconds(1);
+  } else {
+    plan.source_link.disconnect_lanes_below = plan.destination_link.disconnect_lanes_below =
+        plan.source.lanes;
+  }
 }
 
 void cut_control(Dice& dice, SimulationPlan& plan) {
@@ -136,6 +147,7 @@ void add_fault(Dice& dice, SimulationPlan& plan) {
     case SimulatedFault::kNone:
     case SimulatedFault::kSourceCommitLog:
     case SimulatedFault::kDestinationCommitLog:
+    case SimulatedFault::kNoLaneWorks:
     case SimulatedFault::kEnd:
       return;
   }
@@ -149,6 +161,8 @@ const char* to_string(SimulatedFault fault) {
       return "none";
     case SimulatedFault::kLaneDisconnect:
       return "lane disconnect";
+    case SimulatedFault::kNoLaneWorks:
+      return "every lane disconnects";
     case SimulatedFault::kControlCut:
       return "control cut";
     case SimulatedFault::kSourceCancel:
@@ -187,7 +201,7 @@ SimulationPlan plan_from_seed(uint64_t seed) {
   // Half of all migrations are left alone, but for what a link may do to any.
   if (dice.one_in(2)) {
     plan.fault = static_cast<SimulatedFault>(
-        dice.between(2, static_cast<uint64_t>(SimulatedFault::kEnd) - 1));
+        dice.between(2, static_cast<uint64_t>(SimulatedFault::kNoLaneWorks) - 1));
     add_fault(dice, plan);
   }
   return plan;

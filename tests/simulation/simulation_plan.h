@@ -19,7 +19,7 @@ namespace godwit {
 // What breaks the migration, if anything does.
 enum class SimulatedFault : uint8_t {
   kNone = 1,
-  kLaneDisconnect,     // a lane ends at one of its operations or messages
+  kLaneDisconnect,     // lanes end at one of their operations or messages; new ones work
   kControlCut,         // the control connection ends at one message
   kSourceCancel,       // in the state `cancel_source_in`
   kDestinationCancel,  // in the state `cancel_destination_in`
@@ -29,6 +29,7 @@ enum class SimulatedFault : uint8_t {
   kDestinationCommitLog,
   kOtherMachine,  // the destination is another machine
   kOtherLayout,   // the destination's RAM has another size
+  kNoLaneWorks,   // as kLaneDisconnect, and lanes that come back end, too
   kEnd,           // not a fault
 };
 const char* to_string(SimulatedFault fault);

@@ -15,6 +15,17 @@ LaneTicket make_ticket(uint32_t lane) {
   return ticket;
 }
 
+Result<std::unique_ptr<Endpoint>> accept_lane(Listener& listener, const LaneTicket& ticket,
+                                              Deadline deadline) {
+  LaneTickets tickets([&](uint32_t lane) -> Result<std::array<std::byte, 32>> {
+    if (lane != ticket.lane) return fail(Errc::kRefused, "another lane is expected");
+    return ticket.token;
+  });
+  ASSIGN_OR_RETURN(AcceptedLane accepted, listener.accept(tickets, deadline));
+  CHECK(accepted.lane == ticket.lane);
+  return std::move(accepted.endpoint);
+}
+
 ConnectedEndpoints connect_endpoints(Transport& source, Transport& destination,
                                      const std::string& address, const LaneTicket& ticket) {
   auto listener = destination.listen(address);
@@ -25,7 +36,7 @@ ConnectedEndpoints connect_endpoints(Transport& source, Transport& destination,
     auto endpoint = source.connect((*listener)->address(), ticket, deadline);
     if (endpoint) ends.source = std::move(*endpoint);
   });
-  auto endpoint = (*listener)->accept(ticket, deadline);
+  auto endpoint = accept_lane(**listener, ticket, deadline);
   connecting.join();
   CHECK(endpoint.has_value() && ends.source != nullptr);
   ends.destination = std::move(*endpoint);

@@ -14,6 +14,10 @@ namespace godwit::test {
 // A ticket of that lane; always the same one.
 LaneTicket make_ticket(uint32_t lane);
 
+// What the listener lets in with that ticket alone.
+Result<std::unique_ptr<Endpoint>> accept_lane(Listener& listener, const LaneTicket& ticket,
+                                              Deadline deadline);
+
 struct ConnectedEndpoints {
   std::unique_ptr<Endpoint> source;
   std::unique_ptr<Endpoint> destination;

@@ -56,13 +56,16 @@ bool FaultDecisions::flush_is_slow(uint64_t flush) const {
 }
 
 bool FaultDecisions::disconnects_at_operation(uint64_t operation) const {
-  return plan_.disconnect_at_operation == operation &&
-         plan_.disconnect_only_lane.value_or(lane_) == lane_;
+  return plan_.disconnect_at_operation == operation && may_disconnect();
 }
 
 bool FaultDecisions::disconnects_at_message(uint64_t message) const {
-  return plan_.disconnect_at_message == message &&
-         plan_.disconnect_only_lane.value_or(lane_) == lane_;
+  return plan_.disconnect_at_message == message && may_disconnect();
+}
+
+bool FaultDecisions::may_disconnect() const {
+  return plan_.disconnect_only_lane.value_or(lane_) == lane_ &&
+         lane_ < plan_.disconnect_lanes_below.value_or(lane_ + 1);
 }
 
 }  // namespace godwit

@@ -31,7 +31,8 @@ struct FaultPlan {
   // counted from 0; the operation may have arrived in part.
   std::optional<uint64_t> disconnect_at_operation;
   std::optional<uint64_t> disconnect_at_message;
-  std::optional<uint32_t> disconnect_only_lane;  // without it: every lane
+  std::optional<uint32_t> disconnect_only_lane;    // without it: every lane
+  std::optional<uint32_t> disconnect_lanes_below;  // those with a smaller number
 };
 
 // One endpoint's decisions. Thread: one.
@@ -50,6 +51,7 @@ class FaultDecisions {
   uint64_t draw(uint64_t purpose, uint64_t index) const;
 
  private:
+  bool may_disconnect() const;
   bool happens(uint64_t purpose, uint64_t index, uint32_t per_mille) const;
 
   FaultPlan plan_;

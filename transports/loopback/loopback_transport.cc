@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "transports/lane_ticket.h"
 #include "transports/loopback/loopback_endpoint.h"
 
 namespace godwit {
@@ -38,12 +37,13 @@ class LoopbackListener final : public Listener {
 
   std::string address() const override { return address_; }
 
-  Result<std::unique_ptr<Endpoint>> accept(const LaneTicket& expected, Deadline deadline) override {
-    ASSIGN_OR_RETURN(std::shared_ptr<LoopbackLink> link,
-                     network_.admit(address_, expected, regions_, deadline));
-    return std::make_unique<LoopbackEndpoint>(std::move(link), LinkSide::kAccepted,
-                                              FaultDecisions(options_.faults, expected.lane),
-                                              options_.operations_in_flight_max);
+  Result<AcceptedLane> accept(LaneTickets& tickets, Deadline deadline) override {
+    ASSIGN_OR_RETURN(LoopbackNetwork::Admitted admitted,
+                     network_.admit(address_, tickets, regions_, deadline));
+    return AcceptedLane{admitted.lane, std::make_unique<LoopbackEndpoint>(
+                                           std::move(admitted.link), LinkSide::kAccepted,
+                                           FaultDecisions(options_.faults, admitted.lane),
+                                           options_.operations_in_flight_max)};
   }
 
   void shut_down() override { network_.close_door(address_); }
@@ -110,9 +110,10 @@ Result<std::shared_ptr<LoopbackLink>> LoopbackNetwork::visit(
   return fail(Errc::kTimeout, "connect to {}", address);
 }
 
-Result<std::shared_ptr<LoopbackLink>> LoopbackNetwork::admit(
-    const std::string& address, const LaneTicket& expected,
-    std::shared_ptr<LoopbackRegions> regions, Deadline deadline) {
+Result<LoopbackNetwork::Admitted> LoopbackNetwork::admit(const std::string& address,
+                                                         LaneTickets& tickets,
+                                                         std::shared_ptr<LoopbackRegions> regions,
+                                                         Deadline deadline) {
   std::unique_lock lock(mutex_);
   Door& door = doors_[address];
   while (true) {
@@ -120,18 +121,18 @@ Result<std::shared_ptr<LoopbackLink>> LoopbackNetwork::admit(
       std::shared_ptr<Visitor> visitor = door.visitors.front();
       door.visitors.pop_front();
       if (visitor->state != Visitor::State::kWaiting) continue;
-      const bool welcome = same_ticket(visitor->ticket, expected);
+      const bool welcome = tickets.redeem(visitor->ticket);
       visitor->state = welcome ? Visitor::State::kAccepted : Visitor::State::kRefused;
       if (welcome) {
         // Shared by the two endpoints.
         visitor->link = std::make_shared<LoopbackLink>(visitor->regions, std::move(regions));
       }
       changed_.notify_all();
-      if (welcome) return visitor->link;
+      if (welcome) return Admitted{visitor->ticket.lane, visitor->link};
     }
     if (door.closed) return fail(Errc::kCancelled, "the listener on {} was shut down", address);
     if (Clock::now() >= deadline) {
-      return fail(Errc::kTimeout, "wait for lane {} on {}", expected.lane, address);
+      return fail(Errc::kTimeout, "wait for a lane on {}", address);
     }
     changed_.wait_until(lock, deadline, [&] { return !door.visitors.empty() || door.closed; });
   }

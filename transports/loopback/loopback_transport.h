@@ -46,10 +46,12 @@ class LoopbackNetwork {
   Result<std::shared_ptr<LoopbackLink>> visit(const std::string& address, const LaneTicket& ticket,
                                               std::shared_ptr<LoopbackRegions> regions,
                                               Deadline deadline);
-  Result<std::shared_ptr<LoopbackLink>> admit(const std::string& address,
-                                              const LaneTicket& expected,
-                                              std::shared_ptr<LoopbackRegions> regions,
-                                              Deadline deadline);
+  struct Admitted {
+    uint32_t lane;
+    std::shared_ptr<LoopbackLink> link;
+  };
+  Result<Admitted> admit(const std::string& address, LaneTickets& tickets,
+                         std::shared_ptr<LoopbackRegions> regions, Deadline deadline);
 
  private:
   std::mutex mutex_;

@@ -7,7 +7,6 @@
 #include <cerrno>
 
 #include "transports/address/socket_address.h"
-#include "transports/lane_ticket.h"
 
 namespace godwit {
 namespace {
@@ -35,22 +34,25 @@ Result<std::unique_ptr<RdmaListener>> RdmaListener::open(std::shared_ptr<RdmaDev
   return listener;
 }
 
-Result<std::unique_ptr<Endpoint>> RdmaListener::accept(const LaneTicket& expected,
-                                                       Deadline deadline) {
+Result<AcceptedLane> RdmaListener::accept(LaneTickets& tickets, Deadline deadline) {
   while (true) {
     ASSIGN_OR_RETURN(ConnectionEvent event, next_event(channel_.get(), wake_event_.fd(), deadline));
     if (event.type != RDMA_CM_EVENT_CONNECT_REQUEST) continue;
     VerbsHandle<rdma_cm_id> id(event.id);
     const Result<Greeting> greeting =
         decode_greeting(event.private_data.data(), event.private_data.size());
-    if (!greeting || !same_ticket(ticket_of(*greeting), expected)) {
+    if (!greeting || !tickets.redeem(ticket_of(*greeting))) {
       rdma_reject(id.get(), nullptr, 0);
       continue;
     }
     Result<std::unique_ptr<Endpoint>> endpoint = admit(std::move(id), *greeting, deadline);
-    // The right one can be lost on the way in, and come again.
-    if (!endpoint && endpoint.error().code == Errc::kPeerLost) continue;
-    return endpoint;
+    if (!endpoint) {
+      // The right one can be lost on the way in, and come again.
+      if (endpoint.error().code != Errc::kPeerLost) return tl::unexpected<Error>(endpoint.error());
+      tickets.give_back(greeting->lane);
+      continue;
+    }
+    return AcceptedLane{greeting->lane, std::move(*endpoint)};
   }
 }
 

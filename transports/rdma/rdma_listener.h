@@ -21,7 +21,7 @@ class RdmaListener final : public Listener {
                                                     const RdmaOptions& options);
 
   std::string address() const override { return address_; }
-  Result<std::unique_ptr<Endpoint>> accept(const LaneTicket& expected, Deadline deadline) override;
+  Result<AcceptedLane> accept(LaneTickets& tickets, Deadline deadline) override;
   void shut_down() override;
 
  private:

@@ -79,6 +79,10 @@ Result<std::unique_ptr<Listener>> RdmaTransport::listen(const std::string& addre
   return RdmaListener::open(device_, address, options_);
 }
 
+std::string RdmaTransport::device_name() const {
+  return device_->name();
+}
+
 std::string RdmaTransport::host() const {
   return device_->host();
 }

@@ -29,6 +29,8 @@ class RdmaTransport final : public Transport {
                                             Deadline deadline) override;
   Result<std::unique_ptr<Listener>> listen(const std::string& address) override;
 
+  // As `ibv_devices` names it.
+  std::string device_name() const;
   // An IP address that peers reach the device by, "" when it has none.
   std::string host() const;
 

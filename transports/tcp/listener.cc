@@ -8,7 +8,6 @@
 #include <cerrno>
 #include <vector>
 
-#include "transports/lane_ticket.h"
 #include "transports/tcp/endpoint.h"
 #include "transports/tcp/socket.h"
 
@@ -44,18 +43,25 @@ TcpListener::TcpListener(UniqueFd socket, WakeEvent wake_event, std::string addr
       options_(options),
       regions_(std::move(regions)) {}
 
-Result<std::unique_ptr<Endpoint>> TcpListener::accept(const LaneTicket& expected,
-                                                      Deadline deadline) {
+Result<AcceptedLane> TcpListener::accept(LaneTickets& tickets, Deadline deadline) {
   while (true) {
     RETURN_IF_ERROR(take_newcomers());
     const auto now = Clock::now();
     for (auto newcomer = newcomers_.begin(); newcomer != newcomers_.end();) {
       Result<std::optional<LaneTicket>> ticket = newcomer->read_ticket();
       const bool complete = ticket && ticket->has_value();
-      if (complete && same_ticket(**ticket, expected)) {
+      if (complete && tickets.redeem(**ticket)) {
         Newcomer expected_one = std::move(*newcomer);
         newcomers_.erase(newcomer);
-        return make_endpoint(std::move(expected_one), deadline);
+        Result<std::unique_ptr<Endpoint>> endpoint =
+            make_endpoint(std::move(expected_one), deadline);
+        if (endpoint) return AcceptedLane{(*ticket)->lane, std::move(*endpoint)};
+        // The right one can be lost on the way in, and come again.
+        if (endpoint.error().code != Errc::kPeerLost)
+          return tl::unexpected<Error>(endpoint.error());
+        tickets.give_back((*ticket)->lane);
+        newcomer = newcomers_.begin();
+        continue;
       }
       const bool wait_on = ticket && !complete && now < newcomer->deadline();
       newcomer = wait_on ? std::next(newcomer) : newcomers_.erase(newcomer);
@@ -64,7 +70,7 @@ Result<std::unique_ptr<Endpoint>> TcpListener::accept(const LaneTicket& expected
       return fail(Errc::kCancelled, "the listener on {} was shut down", address_);
     }
     if (now >= deadline) {
-      return fail(Errc::kTimeout, "wait for lane {} on {}", expected.lane, address_);
+      return fail(Errc::kTimeout, "wait for a lane on {}", address_);
     }
     RETURN_IF_ERROR(wait(deadline));
   }

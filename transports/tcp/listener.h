@@ -27,7 +27,7 @@ class TcpListener final : public Listener {
                                                    std::shared_ptr<RegionTable> regions);
 
   std::string address() const override { return address_; }
-  Result<std::unique_ptr<Endpoint>> accept(const LaneTicket& expected, Deadline deadline) override;
+  Result<AcceptedLane> accept(LaneTickets& tickets, Deadline deadline) override;
   void shut_down() override;
 
  private:

@@ -67,7 +67,7 @@ TEST(LaneMessages, HaveNoTypeZeroAndRefuseUnknownOnes) {
 }
 
 TEST(LaneMessages, FitTheSmallestMessageOfATransportAtTheirLargest) {
-  const ZeroRuns largest{0, std::vector<PageRun>(kZeroRunsMax, PageRun{1, 1})};
+  const ZeroRuns largest{0, PageHistory::kSent, std::vector<PageRun>(kZeroRunsMax, PageRun{1, 1})};
 
   const std::vector<std::byte> bytes = encode_lane_message(largest);
 
@@ -85,7 +85,8 @@ TEST(LaneMessages, ReuseTheCapacityOfTheirBuffer) {
   buffer.reserve(kLaneMessageBytesMax);
   const std::byte* const place = buffer.data();
 
-  encode_lane_message(ZeroRuns{0, std::vector<PageRun>(kZeroRunsMax, PageRun{1, 1})}, buffer);
+  encode_lane_message(
+      ZeroRuns{0, PageHistory::kSent, std::vector<PageRun>(kZeroRunsMax, PageRun{1, 1})}, buffer);
   encode_lane_message(RoundEnd{5}, buffer);
 
   EXPECT_EQ(buffer.data(), place);
@@ -104,21 +105,21 @@ class ZeroRunsOfAGuest : public testing::Test {
 };
 
 TEST_F(ZeroRunsOfAGuest, AreValidInsideTheBlock) {
-  EXPECT_TRUE(validate({0, {{0, 10}, {9, 1}, {3, 2}}}, memory_).has_value());
+  EXPECT_TRUE(validate({0, PageHistory::kSent, {{0, 10}, {9, 1}, {3, 2}}}, memory_).has_value());
 }
 
 TEST_F(ZeroRunsOfAGuest, AreRefusedOutsideIt) {
   const uint64_t huge = ~uint64_t{0};
-  EXPECT_FALSE(validate({1, {{0, 1}}}, memory_).has_value());
+  EXPECT_FALSE(validate({1, PageHistory::kSent, {{0, 1}}}, memory_).has_value());
   for (const PageRun run : {PageRun{10, 1}, {9, 2}, {0, 11}, {huge, 2}, {5, huge}, {huge, huge}})
-    EXPECT_FALSE(validate({0, {run}}, memory_).has_value()) << run.first_page;
+    EXPECT_FALSE(validate({0, PageHistory::kSent, {run}}, memory_).has_value()) << run.first_page;
 }
 
 TEST_F(ZeroRunsOfAGuest, CountBasePagesAlsoWhereTheBlockHasHugeOnes) {
   memory_[0].page_size_bytes = 10 * kBasePageBytes;
 
-  EXPECT_TRUE(validate({0, {{9, 1}}}, memory_).has_value());
-  EXPECT_FALSE(validate({0, {{10, 1}}}, memory_).has_value());
+  EXPECT_TRUE(validate({0, PageHistory::kSent, {{9, 1}}}, memory_).has_value());
+  EXPECT_FALSE(validate({0, PageHistory::kSent, {{10, 1}}}, memory_).has_value());
 }
 
 }  // namespace

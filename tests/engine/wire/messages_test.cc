@@ -85,24 +85,24 @@ TEST(ControlMessages, HaveNoTypeZeroAndRefuseUnknownOnes) {
 }
 
 TEST(ControlMessages, NameTheMessageAndTheFieldThatIsWrong) {
-  Offer offer;
-  offer.lane_count = kLanesMax + 1;
+  Offer offer{.rails = {{"mlx5_0", "rdma", -2}}};
 
   const Result<ControlMessage> message = decode(encode(offer));
 
   ASSERT_FALSE(message.has_value());
-  EXPECT_EQ(message.error().text(), "message Offer: field lane_count is out of range");
+  EXPECT_EQ(message.error().text(), "message Offer: field rails.numa_node is not a node");
 }
 
 // Each of these keeps the encoding's form and breaks one rule of its content.
 TEST(ControlMessages, AreRefusedWhenTheirContentCannotBeTrue) {
   const std::string session(16, 'a');
-  Offer odd_page, odd_size, no_size, odd_node, no_lanes;
+  Offer odd_page, odd_size, no_size, odd_node, no_rails;
   odd_page.blocks = {{"ram", 4 * kKiB, 4097, -1}};
   odd_size.blocks = {{"ram", 3 * kMiB, 2 * kMiB, -1}};
   no_size.blocks = {{"ram", 0, 4 * kKiB, -1}};
   odd_node.blocks = {{"ram", 4 * kKiB, 4 * kKiB, -2}};
-  no_lanes.lane_count = 0;
+  for (Offer* offer : {&odd_page, &odd_size, &no_size, &odd_node})
+    offer->rails = {{"tcp", "tcp", -1}};
   const std::vector<ControlMessage> impossible = {
       Hello{1, "godwit", "short", Role::kSource},
       Hello{1, "godwit", std::string(16, 'G'), Role::kSource},
@@ -110,8 +110,8 @@ TEST(ControlMessages, AreRefusedWhenTheirContentCannotBeTrue) {
       odd_size,
       no_size,
       odd_node,
-      no_lanes,
-      Accept{"host:1", 0, {}},
+      no_rails,
+      Accept{},
       VerifyRequest{0},
       VerifyRequest{12345},
       VerifyHashes{0, 0, {}},
@@ -134,7 +134,8 @@ TEST(ControlMessages, RefuseTimesThatAreNotTimes) {
 }
 
 TEST(ControlMessages, RefuseIdentityKeysOutOfOrder) {
-  std::vector<std::byte> bytes = encode(Offer{.identity = {{"a", "1"}, {"b", "2"}}});
+  std::vector<std::byte> bytes =
+      encode(Offer{.identity = {{"a", "1"}, {"b", "2"}}, .rails = {{"tcp", "tcp", -1}}});
   const auto key_of_first = bytes.begin() + 1 + 4 + 4;
   ASSERT_EQ(*key_of_first, std::byte{'a'});
   *key_of_first = std::byte{'b'};  // twice the same key
@@ -146,6 +147,7 @@ TEST(ControlMessages, CarryTheLargestAllowedLists) {
   const StatePiece piece{std::vector<std::byte>(kStatePieceBytesMax, std::byte{7})};
   const VerifyHashes hashes{1, 2, std::vector<uint64_t>(kVerifyHashesMax, 3)};
   Offer offer;
+  offer.rails.resize(kRailsMax, {"rxe0", "rdma", 0});
   offer.blocks.resize(kBlocksMax, {"ram", 4 * kKiB, 4 * kKiB, 0});
 
   EXPECT_TRUE(decode(encode(piece)).has_value());

@@ -34,8 +34,9 @@ Offer RandomMessages::any() {
     block.size_bytes = block.page_size_bytes * (1 + below(1 << 20));
     block.numa_node = static_cast<int32_t>(below(9)) - 1;
   }
-  message.transport = text(8);
-  message.lane_count = static_cast<uint32_t>(1 + below(kLanesMax));
+  message.rails.resize(1 + below(4));
+  for (OfferedRail& rail : message.rails)
+    rail = {text(8), text(8), static_cast<int32_t>(below(9)) - 1};
   message.verification = below(2) == 0 ? Verification::kOff : Verification::kOn;
   message.checksum = below(2) == 0 ? PayloadChecksum::kNone : PayloadChecksum::kCrc32c;
   return message;
@@ -44,16 +45,28 @@ Offer RandomMessages::any() {
 template <>
 Accept RandomMessages::any() {
   Accept message;
-  message.lane_address = text(40);
-  message.lane_count = static_cast<uint32_t>(1 + below(kLanesMax));
-  message.regions.resize(below(6));
-  for (RemoteRegion& region : message.regions) region = {number(), number(), number()};
+  message.rails.resize(1 + below(4));
+  for (AcceptedRail& rail : message.rails) {
+    rail = {text(8), text(8), text(40), static_cast<int32_t>(below(9)) - 1, {}};
+    rail.regions.resize(below(6));
+    for (RemoteRegion& region : rail.regions) region = {number(), number(), number()};
+  }
   return message;
 }
 
 template <>
 Refuse RandomMessages::any() {
   return {text(100)};
+}
+
+template <>
+CloseLane RandomMessages::any() {
+  return {static_cast<uint32_t>(number())};
+}
+
+template <>
+LaneClosed RandomMessages::any() {
+  return {static_cast<uint32_t>(number()), text(100)};
 }
 
 template <>
@@ -129,7 +142,9 @@ Heartbeat RandomMessages::any() {
 
 template <>
 ZeroRuns RandomMessages::any() {
-  ZeroRuns message{static_cast<uint32_t>(number()), {}};
+  ZeroRuns message{static_cast<uint32_t>(number()),
+                   below(2) == 0 ? PageHistory::kUntouched : PageHistory::kSent,
+                   {}};
   message.runs.resize(1 + below(20));
   for (PageRun& run : message.runs) run = {number(), 1 + below(~uint64_t{0})};
   return message;

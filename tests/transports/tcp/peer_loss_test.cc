@@ -32,7 +32,8 @@ TEST(PeerLoss, APeerThatStopsReadingIsLostAfterItsTimeOut) {
   std::unique_ptr<RawPeer> peer;
   std::jthread connecting(
       [&] { peer = std::make_unique<RawPeer>(listener->address(), test::make_ticket(0)); });
-  auto endpoint = listener->accept(test::make_ticket(0), deadline_in(seconds(20))).value();
+  auto endpoint =
+      test::accept_lane(*listener, test::make_ticket(0), deadline_in(seconds(20))).value();
   connecting.join();
   const RemoteRegion remote{0, GuardedMemory::kRegionBytes, 1};
   std::vector<TransferOp> ops(
@@ -73,7 +74,7 @@ TEST(TcpListener, SilentAndEndlessNewcomersDoNotDelayTheOneExpected) {
   Result<std::unique_ptr<Endpoint>> connected = fail(Errc::kTimeout, "not tried");
   std::jthread connecting(
       [&] { connected = transport->connect(listener->address(), test::make_ticket(1), deadline); });
-  auto accepted = listener->accept(test::make_ticket(1), deadline);
+  auto accepted = test::accept_lane(*listener, test::make_ticket(1), deadline);
   connecting.join();
 
   EXPECT_TRUE(accepted) << to_string(accepted.error());

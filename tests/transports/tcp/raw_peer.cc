@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "engine/base/check.h"
+#include "tests/support/connected_endpoints.h"
 #include "transports/tcp/checksum.h"
 #include "transports/tcp/handshake.h"
 #include "transports/tcp/payload_checksums.h"
@@ -108,7 +109,7 @@ Attack::Attack(Owner owner, TcpOptions options)
   auto listener = transport_->listen("127.0.0.1:0").value();
   const LaneTicket ticket{{}, 0};
   std::jthread connecting([&] { peer_ = std::make_unique<RawPeer>(listener->address(), ticket); });
-  endpoint_ = listener->accept(ticket, deadline_in(kTestTime)).value();
+  endpoint_ = test::accept_lane(*listener, ticket, deadline_in(kTestTime)).value();
   connecting.join();
   victim_ = std::jthread([this, owner] {
     const Deadline deadline = deadline_in(kTestTime);

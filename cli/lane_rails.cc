@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/lane_rails.h"
+
+#include "cli/lane_address.h"
+#include "transports/rdma/rdma_transport.h"
+#include "transports/tcp/tcp_transport.h"
+
+namespace godwit::cli {
+namespace {
+
+Status add_rdma(const AgentOptions& options, LaneRails& rails) {
+  std::vector<std::string> devices = options.rails;
+  if (devices.empty()) devices.emplace_back();
+  for (const std::string& device : devices) {
+    ASSIGN_OR_RETURN(std::unique_ptr<RdmaTransport> transport,
+                     RdmaTransport::open({.device = device}));
+    rails.rails.push_back({.name = transport->device_name(), .transport = transport.get()});
+    rails.transports.push_back(std::move(transport));
+  }
+  return {};
+}
+
+Status add_tcp(const AgentOptions& options, RailUse use, LaneRails& rails) {
+  TcpOptions tcp;
+  tcp.checksums = options.no_checksum ? PayloadChecksums::kOff : PayloadChecksums::kOn;
+  ASSIGN_OR_RETURN(std::unique_ptr<TcpTransport> transport, TcpTransport::open(tcp));
+  rails.rails.push_back({.name = "tcp", .transport = transport.get(), .use = use});
+  rails.transports.push_back(std::move(transport));
+  return {};
+}
+
+}  // namespace
+
+Result<LaneRails> make_lane_rails(const AgentOptions& options) {
+  LaneRails rails;
+  if (options.transport != "tcp") {
+    const Status added = add_rdma(options, rails);
+    // A rail that was named has to be there; that there is none at all is a reason for TCP.
+    if (!added && (options.transport == "rdma" || !options.rails.empty()))
+      return tl::unexpected<Error>(added.error());
+    if (!added) rails.note = to_string(added.error());
+  }
+  if (options.transport != "rdma") {
+    RETURN_IF_ERROR(
+        add_tcp(options, rails.rails.empty() ? RailUse::kAlways : RailUse::kLastResort, rails));
+  }
+  return rails;
+}
+
+void set_listen_addresses(LaneRails& rails, const std::string& asked, const std::string& control) {
+  for (size_t i = 0; i < rails.rails.size(); ++i) {
+    Rail& rail = rails.rails[i];
+    if (const auto* rdma = dynamic_cast<const RdmaTransport*>(rails.transports[i].get())) {
+      rail.listen = rdma->host() + ":0";
+      continue;
+    }
+    const LaneAddress lanes = choose_lane_address(asked, control);
+    rail.listen = lanes.listen;
+    rail.advertise_host = lanes.advertise_host;
+  }
+}
+
+}  // namespace godwit::cli
