@@ -26,6 +26,7 @@ constexpr std::string_view kGoodbye = "goodbye";
 // A VMM takes a moment to notice that the agent's connection is gone before it takes another.
 constexpr int kAttempts = 100;
 constexpr milliseconds kAttemptPeriod{100};
+constexpr seconds kAgentEndMax{1};
 
 // Away from the agent's terminal, signals and descriptors: only the socket is kept, as
 // descriptor 3.
@@ -67,9 +68,9 @@ void settle(const std::string& session, SessionRole role, const ResumeGuest& res
     Result<SessionRecord> record = read_session(session, role);
     if (!record) return;  // the agent had tidied up already
     // The socket's end comes a little before the process's.
-    Result<AfterDeath> outcome = is_running(record->agent)
-                                     ? fail(Errc::kTimeout, "the agent is still there")
-                                     : settle_after_death(*record, resume_guest);
+    const bool ended = await_end(record->agent, deadline_in(kAgentEndMax));
+    Result<AfterDeath> outcome = ended ? settle_after_death(*record, resume_guest)
+                                       : fail(Errc::kTimeout, "the agent is still there");
     if (outcome) {
       tell_system_log(fmt::format("the agent of session {} ({}) died; {}", session, to_string(role),
                                   *outcome == AfterDeath::kGuestRuns ? "its guest runs again"

@@ -2,6 +2,7 @@
 #include "engine/session/process_identity.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -64,6 +65,17 @@ bool is_running(const ProcessIdentity& process) {
   Result<ProcessStat> stat = read_stat(process.pid);
   return stat && stat->start_ticks == process.start_ticks && stat->run_state != 'Z' &&
          stat->run_state != 'X';
+}
+
+bool await_end(const ProcessIdentity& process, Deadline deadline) {
+  // Opened before the look at it, so that it is this process's or nobody's.
+  UniqueFd handle(static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0)));
+  while (is_running(process)) {
+    if (!handle.valid() || Clock::now() >= deadline) return false;
+    pollfd ended{handle.get(), POLLIN, 0};
+    ::poll(&ended, 1, milliseconds_until(deadline));
+  }
+  return true;
 }
 
 Status send_signal(const ProcessIdentity& process, int signal_number) {

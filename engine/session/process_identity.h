@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "engine/base/result.h"
+#include "engine/base/time.h"
 
 namespace godwit {
 
@@ -22,6 +23,9 @@ Result<ProcessIdentity> identify_process(pid_t pid);
 
 // False also for a zombie: it does nothing any more.
 bool is_running(const ProcessIdentity& process);
+
+// Waits for the end of the process, and returns whether it came by the deadline.
+bool await_end(const ProcessIdentity& process, Deadline deadline);
 
 // Errors: kRefused when the process is gone.
 Status send_signal(const ProcessIdentity& process, int signal_number);

@@ -31,6 +31,7 @@ class Scenario:
         self.address = address
         self._source_netns = source_netns
         self._destination_netns = destination_netns
+        self._sender = None
 
     def receive(self, *extra, **options):
         return agent.receive(self.destination, self.folder, listen=self.address, netns=self._destination_netns,
@@ -40,8 +41,9 @@ class Scenario:
         # The tests share two CPUs with two guests: how long the guest stands still is the bench's business.
         if "--downtime-limit" not in extra:
             extra = ("--downtime-limit", "5s", *extra)
-        return agent.send(self.source, self.folder, to=options.pop("to", self.address), netns=self._source_netns,
-                          extra=extra, **options)
+        self._sender = agent.send(self.source, self.folder, to=options.pop("to", self.address),
+                                  netns=self._source_netns, extra=extra, **options)
+        return self._sender
 
     def assert_moved(self):
         """The guest runs on at the destination with right memory, and never ran twice."""
@@ -61,6 +63,9 @@ class Scenario:
         """The move failed and the source's agent has ended: the guest runs where it was, nothing of the attempt is left
         there. Stops the guest for a look at its memory."""
         self.wait_running_on_source(within_s)
+        # An agent that was killed has a guardian, which is not to resume the guest while it is looked at.
+        if self._sender:
+            wait_until(lambda: not self._sender.sessions_left(), "the source's session settled", within_s)
         assert not runs(self.destination)
         assert_never_two_running(self.source, self.destination)
         self._assert_runs_with_right_memory(self.source)
