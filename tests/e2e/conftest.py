@@ -11,8 +11,8 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from harness import paths  # noqa: E402
-from harness.network import Namespace, Pair  # noqa: E402
+from harness import agent, paths  # noqa: E402
+from harness.network import HostNetwork, Namespace, Pair  # noqa: E402
 
 
 def pytest_collection_modifyitems(items):
@@ -30,7 +30,10 @@ def folder():
 
 @pytest.fixture
 def network():
-    """A namespace with nothing but its loopback."""
+    """A namespace with nothing but its loopback; the host's own where the RDMA devices are needed."""
+    if agent.TRANSPORT == "rdma":
+        yield HostNetwork()
+        return
     with Namespace() as namespace:
         yield namespace
 

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from harness import agent
 from harness.boot_sector import BootSector
 from harness.qemu import MIB, Memory
 from harness.scenario import COMPLETED, NO_DEVICES, scenario
@@ -32,7 +33,7 @@ def test_guest_moves(folder, network, version, kind, dirty_mib):
         report = move(guests)
 
         assert report["mode"] == "direct"
-        assert report["transport"] == "tcp"
+        assert report["transport"] == agent.TRANSPORT
         assert report["bytes_sent"] >= 47 * MIB
         assert 0 < report["downtime_ms"] < 1000
 

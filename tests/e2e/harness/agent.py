@@ -16,6 +16,8 @@ from . import paths
 from .waiting import wait_until
 
 PORT = 7471
+# What carries the pages in these tests. RDMA devices live in the host's own network namespace, in the RDMA lab.
+TRANSPORT = os.environ.get("GODWIT_TEST_TRANSPORT", "tcp")
 INHERIT = "inherit"  # as `output`: the agent talks to our own terminal
 
 
@@ -151,7 +153,7 @@ def _runtime_folder(folder):
 
 def receive(qemu, folder, listen=f"127.0.0.1:{PORT}", netns=None, wrapper=(), extra=()):
     """Starts a receiver and returns once it listens."""
-    agent = Agent("receive", folder, ["receive", "--qmp", qemu.agent_socket, "--listen", listen, *extra],
+    agent = Agent("receive", folder, ["receive", "--qmp", qemu.agent_socket, "--listen", listen, *_transport(extra), *extra],
                   netns=netns, wrapper=wrapper)
     port = int(listen.rsplit(":", 1)[1])
 
@@ -163,8 +165,12 @@ def receive(qemu, folder, listen=f"127.0.0.1:{PORT}", netns=None, wrapper=(), ex
 
 
 def send(qemu, folder, to=f"127.0.0.1:{PORT}", netns=None, wrapper=(), extra=(), output=None):
-    return Agent("send", folder, ["send", "--qmp", qemu.agent_socket, "--to", to, *extra], netns=netns, wrapper=wrapper,
-                 output=output)
+    return Agent("send", folder, ["send", "--qmp", qemu.agent_socket, "--to", to, *_transport(extra), *extra],
+                 netns=netns, wrapper=wrapper, output=output)
+
+
+def _transport(extra):
+    return () if "--transport" in extra else ("--transport", TRANSPORT)
 
 
 def _listens(pid, port):

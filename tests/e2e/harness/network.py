@@ -51,6 +51,18 @@ class Namespace:
         return int(self.run("cat", f"/sys/class/net/{device}/statistics/rx_bytes"))
 
 
+class HostNetwork:
+    """The host's own namespace, as a Namespace: for what lives there alone."""
+
+    name = None
+
+    def run(self, *command):
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def bytes_received(self, device="lo"):
+        return int(self.run("cat", f"/sys/class/net/{device}/statistics/rx_bytes"))
+
+
 def connect(one, one_device, other, other_device):
     """Joins two namespaces by a veth pair, both ends up."""
     _ip("link", "add", one_device, "netns", one.name, "type", "veth", "peer", "name", other_device, "netns", other.name)
