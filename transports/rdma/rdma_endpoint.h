@@ -151,6 +151,8 @@ class RdmaEndpoint final : public Endpoint {
   uint32_t inbox_pushed_ = 0;
   uint32_t inbox_taken_ = 0;
   Deadline next_sign_of_life_{};
+  uint64_t sign_of_life_ = 0;  // the last request for one
+  Deadline sign_of_life_until_{};
   std::optional<Deadline> stopped_until_;  // the queue pair has stopped; the reason is awaited
 };
 

@@ -231,6 +231,13 @@ bool RdmaEndpoint::progress() {
             .value());
     return true;
   }
+  // The device's own retries end sooner where it counts them as it was told.
+  if (!work_.is_complete(sign_of_life_) && Clock::now() >= sign_of_life_until_) {
+    die(fail(Errc::kPeerLost, "lane to {}: no sign of life for {} s, nor an error of the device",
+             peer_, to_seconds(options_.peer_timeout))
+            .value());
+    return true;
+  }
   if (const char* loss = device_->port_watch().loss(); loss != nullptr) {
     die(fail(Errc::kPeerLost, "lane to {}: port {} of RDMA device {} is lost: {}", peer_,
              device_->port(), device_->name(), loss)
@@ -320,7 +327,11 @@ void RdmaEndpoint::wait(Deadline deadline) {
 void RdmaEndpoint::sleep(Deadline deadline) {
   if (Clock::now() >= next_sign_of_life_) {
     next_sign_of_life_ = deadline_in(sign_of_life_interval(options_.peer_timeout));
-    if (work_.all_complete() && !post_read_of_flush_word()) return;
+    if (work_.all_complete()) {
+      if (!post_read_of_flush_word()) return;
+      sign_of_life_ = work_.last_posted();
+      sign_of_life_until_ = deadline_in(sign_of_life_max(options_.peer_timeout));
+    }
   }
   if (ibv_req_notify_cq(completion_queue_.get(), 0) != 0) {
     die(fail(Errc::kSystem, "ask for completion events of the lane to {}", peer_).value());
@@ -332,8 +343,8 @@ void RdmaEndpoint::sleep(Deadline deadline) {
                                 {channel_->fd, POLLIN, 0},
                                 {wake_event_.fd(), POLLIN, 0},
                                 {device_->port_watch().fd(), POLLIN, 0}}};
-  const Deadline until =
-      std::min({deadline, next_sign_of_life_, stopped_until_.value_or(deadline)});
+  Deadline until = std::min({deadline, next_sign_of_life_, stopped_until_.value_or(deadline)});
+  if (!work_.is_complete(sign_of_life_)) until = std::min(until, sign_of_life_until_);
   const int timeout = milliseconds_until(until);
   if (::poll(polled.data(), polled.size(), timeout) <= 0) return;
   if (polled[0].revents != 0) {

@@ -4,7 +4,9 @@
 namespace godwit {
 namespace {
 
-constexpr uint8_t kRetriesMax = 7;
+// 7 is the most that fits, but to Soft-RoCE it means without end, as it does everywhere for a
+// receiver that is not ready.
+constexpr uint8_t kRetriesMax = 6;
 // 16.8 ms. A busy host answers later than a network does: shorter tries would be in vain.
 constexpr uint8_t kExponentMin = 12;
 constexpr uint8_t kExponentMax = 31;
