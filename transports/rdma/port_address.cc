@@ -65,4 +65,16 @@ std::optional<PortAddress> find_port_address(ibv_context* context, uint8_t port,
   return std::nullopt;
 }
 
+bool has_port_address(ibv_context* context, uint8_t port, const ibv_gid& gid) {
+  ibv_port_attr attributes{};
+  if (ibv_query_port(context, port, &attributes) != 0) return false;
+  for (int index = 0; index < attributes.gid_tbl_len; ++index) {
+    ibv_gid entry{};
+    if (ibv_query_gid(context, port, index, &entry) == 0 &&
+        std::memcmp(entry.raw, gid.raw, sizeof(gid.raw)) == 0)
+      return true;
+  }
+  return false;
+}
+
 }  // namespace godwit

@@ -23,4 +23,7 @@ struct PortAddress {
 std::optional<PortAddress> find_port_address(ibv_context* context, uint8_t port,
                                              std::optional<uint32_t> gid_index);
 
+// Whether the port has that address still.
+bool has_port_address(ibv_context* context, uint8_t port, const ibv_gid& gid);
+
 }  // namespace godwit

@@ -111,6 +111,7 @@ class RdmaEndpoint final : public Endpoint {
   bool take_completions();
   void take_completion(const ibv_wc& completion);
   void take_failure(const ibv_wc& completion);
+  void notice_stop();
   void take_events();
   ibv_qp_state queue_pair_state() const;
   // Until something has happened, or may have: looks for a while, then sleeps.

@@ -274,8 +274,7 @@ void RdmaEndpoint::take_failure(const ibv_wc& completion) {
   if (kind != RequestKind::kReceive) work_.let_go(number_of(completion.wr_id));
   // The first error is the cause; those that follow it only say that the queue pair has stopped.
   if (completion.status == IBV_WC_WR_FLUSH_ERR) {
-    if (!stopped_until_) stopped_until_ = deadline_in(kReasonMax);
-    return;
+    return notice_stop();
   }
   const Error error = describe({.kind = kind,
                                 .status = completion.status,
@@ -286,6 +285,17 @@ void RdmaEndpoint::take_failure(const ibv_wc& completion) {
   // Also when the peer's goodbye, for the same cause, was seen first.
   if (!alive() && error_->code == Errc::kPeerLost && error.code == Errc::kCorrupt) error_ = error;
   die(error);
+}
+
+// The queue pair has stopped, and no request of ours was the cause.
+void RdmaEndpoint::notice_stop() {
+  if (stopped_until_ || !alive()) return;
+  stopped_until_ = deadline_in(kReasonMax);
+  // One reason is of this host, and nobody else will give it.
+  if (has_port_address(id_->verbs, device_->port(), id_->route.addr.addr.ibaddr.sgid)) return;
+  die(fail(Errc::kPeerLost, "lane to {}: its address on RDMA device {} is gone (ip address)", peer_,
+           device_->name())
+          .value());
 }
 
 // For messages only: a system call.

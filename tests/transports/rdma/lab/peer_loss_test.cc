@@ -49,7 +49,7 @@ class PeerLoss : public testing::Test {
   }
   ~PeerLoss() override {
     endpoint_.reset();
-    run("lab-link 1 up; lab-peer /usr/sbin/tc qdisc del dev data1 root; true");
+    run("lab-link 1 up; lab-peer /usr/sbin/tc qdisc del dev data1 root 2>/dev/null; true");
     ::pclose(peer_);
   }
 
@@ -92,6 +92,17 @@ TEST_F(PeerLoss, ByAPulledCableEndsALaneAtOnce) {
 
   std::cout << "busy, cable out: " << to_string(end) << "\n";
   EXPECT_EQ(end.error.code, Errc::kPeerLost);
+  EXPECT_LT(end.after, milliseconds(150));
+}
+
+TEST_F(PeerLoss, WithoutAnAddressOfOursIsSeenAtOnce) {
+  run("/usr/sbin/ip address del 10.77.1.1/24 dev data1");
+  const LaneEnd end = end_of_busy(*endpoint_, *local_, remote_, Clock::now());
+  run("/usr/sbin/ip address add 10.77.1.1/24 dev data1");
+
+  std::cout << "busy, own address gone: " << to_string(end) << "\n";
+  EXPECT_EQ(end.error.code, Errc::kPeerLost);
+  EXPECT_NE(to_string(end).find("its address on RDMA device rxe1 is gone"), std::string::npos);
   EXPECT_LT(end.after, milliseconds(150));
 }
 
