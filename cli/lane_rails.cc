@@ -2,19 +2,34 @@
 #include "cli/lane_rails.h"
 
 #include "cli/lane_address.h"
+#include "transports/rdma/rail_list.h"
 #include "transports/rdma/rdma_transport.h"
 #include "transports/tcp/tcp_transport.h"
 
 namespace godwit::cli {
 namespace {
 
+// Those that were asked for, or all that can be used.
+std::vector<std::string> choose_rails(const AgentOptions& options) {
+  if (!options.rails.empty()) return options.rails;
+  std::vector<std::string> names;
+  for (const RdmaRail& rail : list_rails()) {
+    if (rail.usable) names.push_back(rail.name);
+  }
+  // One without a name says best what is missing.
+  if (names.empty()) names.emplace_back();
+  return names;
+}
+
 Status add_rdma(const AgentOptions& options, LaneRails& rails) {
-  std::vector<std::string> devices = options.rails;
-  if (devices.empty()) devices.emplace_back();
-  for (const std::string& device : devices) {
-    ASSIGN_OR_RETURN(std::unique_ptr<RdmaTransport> transport,
-                     RdmaTransport::open({.device = device}));
-    rails.rails.push_back({.name = transport->device_name(), .transport = transport.get()});
+  const std::vector<std::string> names = choose_rails(options);
+  for (const std::string& name : names) {
+    RdmaOptions rdma{.device = name};
+    // Where nothing else could take over, a loose cable is waited for.
+    if (names.size() == 1 && options.transport == "rdma") rdma.port_down_max = rdma.peer_timeout;
+    ASSIGN_OR_RETURN(std::unique_ptr<RdmaTransport> transport, RdmaTransport::open(rdma));
+    rails.rails.push_back(
+        {.name = name.empty() ? transport->device_name() : name, .transport = transport.get()});
     rails.transports.push_back(std::move(transport));
   }
   return {};

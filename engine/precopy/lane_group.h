@@ -5,8 +5,8 @@
 // A lane can be lost at any time. Its thread then makes sure that nothing of it can still arrive,
 // puts what it carried in this round back for the others, and tries to come back on its own rail.
 // While no rail works, all threads but one, the scout, use those of last resort, and leave them
-// when a better one is back. Only when nothing was known to arrive for `stall_max`, and lanes went on being lost, is the
-// migration lost.
+// when a better one is back. Only when nothing was known to arrive for `stall_max`, and lanes went
+// on being lost, is the migration lost.
 #pragma once
 
 #include <atomic>

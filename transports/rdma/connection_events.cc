@@ -53,7 +53,14 @@ Result<ConnectionEvent> next_event(rdma_event_channel* channel, int wake_event, 
     rdma_cm_event* event = nullptr;
     if (rdma_get_cm_event(channel, &event) == 0) {
       const auto* data = static_cast<const std::byte*>(event->param.conn.private_data);
-      ConnectionEvent copy{event->event, event->status, event->id, {}};
+      // The recipient's side of it: what it would serve is what the peer asks
+      // (rdma_get_cm_event(3)).
+      ConnectionEvent copy{.type = event->event,
+                           .status = event->status,
+                           .id = event->id,
+                           .private_data = {},
+                           .peer_reads = {.served = event->param.conn.initiator_depth,
+                                          .asked = event->param.conn.responder_resources}};
       if (data != nullptr)
         copy.private_data.assign(data, data + event->param.conn.private_data_len);
       rdma_ack_cm_event(event);

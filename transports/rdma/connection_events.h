@@ -8,6 +8,7 @@
 
 #include "engine/base/result.h"
 #include "engine/base/time.h"
+#include "transports/rdma/queue_sizes.h"
 #include "transports/rdma/verbs_handles.h"
 
 namespace godwit {
@@ -19,6 +20,7 @@ struct ConnectionEvent {
   int status;
   rdma_cm_id* id;  // of a connect request: the new one, the caller's to own
   std::vector<std::byte> private_data;
+  ReadDepths peer_reads;  // of a connect request
 };
 
 // Never blocks in the library.

@@ -9,12 +9,12 @@
 #include <span>
 
 #include "transports/rdma/greeting.h"
+#include "transports/rdma/queue_sizes.h"
 #include "transports/rdma/rdma_region.h"
 
 namespace godwit {
 
 inline constexpr uint32_t kRdmaMessageBytesMax = 16 << 10;
-inline constexpr uint32_t kRdmaMessagesInFlightMax = 32;  // in each direction
 
 class MessageBuffers {
  public:

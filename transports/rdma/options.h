@@ -10,8 +10,11 @@
 namespace godwit {
 
 struct RdmaOptions {
-  std::string device;  // as `ibv_devices` names it; empty: the first that works
+  std::string device;  // DEVICE[:PORT][/GID] (rail_name.h); empty: the first that works
   Clock::duration peer_timeout = seconds(10);  // a silent peer is lost after this
+  // Lanes end when this host's own port has been down for this long. Short, because another rail
+  // may take over; with only one, as long as the peer time-out, to live through a loose cable.
+  Clock::duration port_down_max = milliseconds(20);
 };
 
 }  // namespace godwit

@@ -13,6 +13,11 @@ PostedWork::PostedWork(uint32_t requests_max, uint32_t operations_max)
       tags_(std::make_unique<uint64_t[]>(operations_max)),
       operations_end_(std::make_unique<uint64_t[]>(requests_max)) {}
 
+void PostedWork::limit_requests(uint32_t requests_max) {
+  CHECK(requests_posted_ == 0 && requests_max <= requests_max_);
+  requests_max_ = requests_max;
+}
+
 void PostedWork::add_operation(uint64_t tag) {
   DCHECK(operations_free() > 0);
   tags_[operations_posted_++ % operations_max_] = tag;

@@ -20,6 +20,9 @@ class PostedWork {
  public:
   PostedWork(uint32_t requests_max, uint32_t operations_max);
 
+  // The queue has turned out shorter. Requires: nothing was posted yet.
+  void limit_requests(uint32_t requests_max);
+
   uint32_t requests_free() const {
     return requests_max_ - static_cast<uint32_t>(requests_posted_ - requests_completed_);
   }
@@ -48,7 +51,7 @@ class PostedWork {
   size_t take(std::span<Completion> completions);
 
  private:
-  const uint32_t requests_max_;
+  uint32_t requests_max_;
   const uint32_t operations_max_;
   std::unique_ptr<uint64_t[]> tags_;            // ring, by operation
   std::unique_ptr<uint64_t[]> operations_end_;  // ring, by request: operations up to its end

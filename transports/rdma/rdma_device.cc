@@ -1,26 +1,61 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "transports/rdma/rdma_device.h"
 
-#include <arpa/inet.h>
-
-#include <array>
 #include <cerrno>
-#include <cstring>
-#include <vector>
+
+#include "transports/rdma/rail_name.h"
 
 namespace godwit {
 namespace {
 
-constexpr uint8_t kPort = 1;
-
-bool has_active_port(ibv_context* context) {
-  ibv_port_attr port{};
-  return ibv_query_port(context, kPort, &port) == 0 && port.state == IBV_PORT_ACTIVE;
+bool is_active(ibv_context* context, uint8_t port) {
+  ibv_port_attr attributes{};
+  return ibv_query_port(context, port, &attributes) == 0 && attributes.state == IBV_PORT_ACTIVE;
 }
 
-// rdma_cm's contexts of all devices. They stay open for the life of the process, whatever becomes
-// of the list (librdmacm, cma.c).
-std::vector<ibv_context*> all_contexts() {
+// The port asked for, or the first one, if it is active.
+std::optional<uint8_t> find_active_port(ibv_context* context, std::optional<uint8_t> wanted,
+                                        uint8_t port_count) {
+  if (wanted) return is_active(context, *wanted) ? wanted : std::nullopt;
+  for (int port = 1; port <= port_count; ++port) {
+    if (is_active(context, static_cast<uint8_t>(port))) return static_cast<uint8_t>(port);
+  }
+  return std::nullopt;
+}
+
+struct FoundPort {
+  ibv_context* context;
+  ibv_device_attr attributes;
+  uint8_t port;
+};
+
+Result<FoundPort> find_port(const RailName& rail) {
+  const bool any = rail.device.empty();
+  for (ibv_context* context : all_device_contexts()) {
+    const std::string name = ibv_get_device_name(context->device);
+    if (!any && name != rail.device) continue;
+    ibv_device_attr attributes{};
+    if (const int error = ibv_query_device(context, &attributes); error != 0)
+      return fail_errno(error, "query RDMA device {}", name);
+    if (rail.port && *rail.port > attributes.phys_port_cnt) {
+      return fail(Errc::kRefused, "RDMA device {} has no port {}, it has {}", name, *rail.port,
+                  attributes.phys_port_cnt);
+    }
+    const std::optional<uint8_t> port =
+        find_active_port(context, rail.port, attributes.phys_port_cnt);
+    if (port) return FoundPort{context, attributes, *port};
+    if (!any) {
+      return fail(Errc::kRefused, "RDMA device {}: {} is not active (rdma link)", name,
+                  rail.port ? fmt::format("port {}", *rail.port) : "its port");
+    }
+  }
+  if (any) return fail(Errc::kRefused, "no RDMA device with an active port (rdma link)");
+  return fail(Errc::kRefused, "no RDMA device {} (rdma link)", rail.device);
+}
+
+}  // namespace
+
+std::vector<ibv_context*> all_device_contexts() {
   int count = 0;
   ibv_context** list = rdma_get_devices(&count);
   if (list == nullptr) return {};
@@ -29,38 +64,57 @@ std::vector<ibv_context*> all_contexts() {
   return contexts;
 }
 
-}  // namespace
-
-Result<std::shared_ptr<RdmaDevice>> RdmaDevice::open(const std::string& name) {
-  for (ibv_context* context : all_contexts()) {
-    if (!name.empty() && name != ibv_get_device_name(context->device)) continue;
-    if (!has_active_port(context)) {
-      if (name.empty()) continue;
-      return fail(Errc::kRefused, "RDMA device {}: its port is not active (rdma link)", name);
-    }
-    ibv_device_attr attributes{};
-    if (const int error = ibv_query_device(context, &attributes); error != 0)
-      return fail_errno(error, "query RDMA device {}", ibv_get_device_name(context->device));
-    VerbsHandle<ibv_pd> domain(ibv_alloc_pd(context));
-    if (domain == nullptr) return fail_errno(errno, "allocate a protection domain");
-    return std::shared_ptr<RdmaDevice>(new RdmaDevice(context, std::move(domain), attributes));
+Result<std::shared_ptr<RdmaDevice>> RdmaDevice::open(const RdmaOptions& options) {
+  ASSIGN_OR_RETURN(const RailName rail, parse_rail_name(options.device));
+  ASSIGN_OR_RETURN(const FoundPort found, find_port(rail));
+  std::shared_ptr<RdmaDevice> device(new RdmaDevice(found.context, found.port, found.attributes));
+  device->domain_.reset(ibv_alloc_pd(found.context));
+  if (device->domain_ == nullptr) return fail_errno(errno, "allocate a protection domain");
+  ASSIGN_OR_RETURN(device->port_watch_,
+                   PortWatch::open(found.context->device, found.port, options.port_down_max));
+  device->address_ = find_port_address(found.context, found.port, rail.gid_index);
+  if (rail.gid_index && !device->address_) {
+    return fail(Errc::kRefused,
+                "port {} of RDMA device {} has no GID {} (rdma link, ibv_devinfo -v)", found.port,
+                device->name(), *rail.gid_index);
   }
-  if (name.empty()) return fail(Errc::kRefused, "no RDMA device with an active port (rdma link)");
-  return fail(Errc::kRefused, "no RDMA device {} (rdma link)", name);
+  if (!rail.device.empty() && !device->host().empty()) {
+    ASSIGN_OR_RETURN(const std::vector<SocketAddress> sources,
+                     resolve(device->host() + ":0", AddressUse::kListen));
+    device->source_ = sources.front();
+  }
+  return device;
 }
 
-std::string RdmaDevice::host() const {
-  ibv_port_attr port{};
-  if (ibv_query_port(context_, kPort, &port) != 0) return {};
-  constexpr std::array<uint8_t, 12> kMapped{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-  for (int index = 0; index < port.gid_tbl_len; ++index) {
-    ibv_gid gid{};
-    if (ibv_query_gid(context_, kPort, index, &gid) != 0) continue;
-    if (std::memcmp(gid.raw, kMapped.data(), kMapped.size()) != 0) continue;
-    std::array<char, INET_ADDRSTRLEN> text{};
-    if (inet_ntop(AF_INET, &gid.raw[12], text.data(), text.size()) != nullptr) return text.data();
+DeviceLimits RdmaDevice::limits() const {
+  const auto count = [](int value) { return static_cast<uint32_t>(value < 0 ? 0 : value); };
+  return {.requests_max = count(attributes_.max_qp_wr),
+          .completions_max = count(attributes_.max_cqe),
+          .reads_served_max = count(attributes_.max_qp_rd_atom),
+          .reads_asked_max = count(attributes_.max_qp_init_rd_atom)};
+}
+
+RdmaFeatures RdmaDevice::features() const {
+  RdmaFeatures features{.on_demand_paging = false,
+                        .dma_buf = false,
+                        .region_bytes_max = attributes_.max_mr_size,
+                        .requests_max = limits().requests_max,
+                        .reads_in_flight_max = limits().reads_asked_max};
+  ibv_device_attr_ex more{};
+  if (ibv_query_device_ex(context_, nullptr, &more) == 0) {
+    constexpr uint32_t kNeeded = IBV_ODP_SUPPORT_WRITE | IBV_ODP_SUPPORT_READ;
+    features.on_demand_paging = (more.odp_caps.general_caps & IBV_ODP_SUPPORT) != 0 &&
+                                (more.odp_caps.per_transport_caps.rc_odp_caps & kNeeded) == kNeeded;
   }
-  return {};
+  // Nothing says so but the attempt: a device that can do it complains of the descriptor.
+  const VerbsHandle<ibv_mr> region(ibv_reg_dmabuf_mr(domain_.get(), 0, 0, 0, -1, 0));
+  features.dma_buf = region == nullptr && errno == EBADF;
+  return features;
+}
+
+std::optional<SocketAddress> RdmaDevice::source_for(const SocketAddress& peer) const {
+  if (!source_ || source_->storage.ss_family != peer.storage.ss_family) return std::nullopt;
+  return source_;
 }
 
 }  // namespace godwit

@@ -1,39 +1,72 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One RDMA device, opened for one migration: its protection domain is what keeps this migration's
-// memory apart from that of all others.
+// One port of one RDMA device, opened for one migration: its protection domain is what keeps this
+// migration's memory apart from that of all others.
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "engine/base/result.h"
+#include "transports/address/socket_address.h"
+#include "transports/rdma/options.h"
+#include "transports/rdma/port_address.h"
+#include "transports/rdma/port_watch.h"
+#include "transports/rdma/queue_sizes.h"
 #include "transports/rdma/verbs_handles.h"
 
 namespace godwit {
 
+// rdma_cm's contexts of all devices. They stay open for the life of the process, whatever becomes
+// of the list (librdmacm, cma.c).
+std::vector<ibv_context*> all_device_contexts();
+
+// What a device can do beyond what every one can. README.md says what of it is used.
+struct RdmaFeatures {
+  bool on_demand_paging;  // may read and write memory that is not pinned, over a queue pair like
+                          // ours
+  bool dma_buf;           // may register memory of other devices
+  uint64_t region_bytes_max;
+  uint32_t requests_max;
+  uint32_t reads_in_flight_max;
+};
+
 // Thread: any.
 class RdmaDevice {
  public:
-  // An empty name means the first device with an active port. Errors: kRefused when there is none.
-  static Result<std::shared_ptr<RdmaDevice>> open(const std::string& name);
+  // The rail is named as in rail_name.h. Errors: kRefused when there is none such, or it is down.
+  static Result<std::shared_ptr<RdmaDevice>> open(const RdmaOptions& options);
 
   ibv_context* context() const { return context_; }
   ibv_pd* domain() const { return domain_.get(); }
-  const ibv_device_attr& attributes() const { return attributes_; }
+  DeviceLimits limits() const;
+  uint64_t region_bytes_max() const { return attributes_.max_mr_size; }
+  RdmaFeatures features() const;
   std::string name() const { return ibv_get_device_name(context_->device); }
+  uint8_t port() const { return port_; }
+  const PortWatch& port_watch() const { return *port_watch_; }
 
-  // An IP address that peers reach this device by (RoCE), "" when it has none.
-  std::string host() const;
+  // An IP address that peers reach this port by (RoCE), "" when it has none.
+  std::string host() const { return address_ ? address_->host : std::string(); }
+
+  // Where a lane to `peer` is to leave from, so that it does by this port: nothing when any source
+  // will do, because no device was asked for, or this one's address is of another family.
+  std::optional<SocketAddress> source_for(const SocketAddress& peer) const;
 
  private:
-  RdmaDevice(ibv_context* context, VerbsHandle<ibv_pd> domain, const ibv_device_attr& attributes)
-      : context_(context), domain_(std::move(domain)), attributes_(attributes) {}
+  RdmaDevice(ibv_context* context, uint8_t port, const ibv_device_attr& attributes)
+      : context_(context), port_(port), attributes_(attributes) {}
 
   // rdma_cm's: opened once for the process, and the one that its connections use.
   ibv_context* context_;
+  const uint8_t port_;
+  const ibv_device_attr attributes_;
   VerbsHandle<ibv_pd> domain_;
-  ibv_device_attr attributes_;
+  std::unique_ptr<PortWatch> port_watch_;
+  std::optional<PortAddress> address_;
+  std::optional<SocketAddress> source_;
 };
 
 }  // namespace godwit

@@ -11,14 +11,16 @@
 // see it. An RDMA read that was posted after it on the same queue pair is carried out after it (IB
 // specification 1.4, 9.5, table 79), and its fetch from memory pushes the writes before it
 // (PCI Express, 2.4.1: a read request does not pass posted writes). So a flush reads one word of
-// the peer's. Nothing is registered with relaxed ordering, which would void this.
+// the peer's. No memory that the peer writes is registered with relaxed ordering (rdma_region.cc).
 //
 // A message is a Send: its receive completion at the peer comes after all earlier writes of the
 // queue pair are visible there. The receiver keeps 32 buffers posted; a peer that sends more is
-// held by the queue pair itself (receiver not ready, retried without end).
+// held by the queue pair itself (receiver not ready, retried without end). A short one travels in
+// its work request, and needs no buffer at this end.
 //
 // Loss of the peer: its disconnect; retries exceeded, of an operation or of the read of the flush
-// word that an idle lane posts every third of the peer time-out.
+// word that an idle lane posts every third of the peer time-out. Loss of this host's own port:
+// port_watch.h.
 #pragma once
 
 #include <array>
@@ -30,10 +32,12 @@
 #include "engine/base/wake_event.h"
 #include "engine/transport.h"
 #include "transports/rdma/connection_events.h"
+#include "transports/rdma/failed_request.h"
 #include "transports/rdma/greeting.h"
 #include "transports/rdma/message_buffers.h"
 #include "transports/rdma/options.h"
 #include "transports/rdma/posted_work.h"
+#include "transports/rdma/queue_sizes.h"
 #include "transports/rdma/rdma_device.h"
 
 namespace godwit {
@@ -55,7 +59,9 @@ class RdmaEndpoint final : public Endpoint {
   rdma_event_channel* channel() const { return channel_.get(); }
   FlushWord flush_word() const { return buffers_->flush_word(); }
   Status begin(const Greeting& peer);  // once connected
+  // What to connect with, and what to accept with when the peer can do so much.
   rdma_conn_param connection_parameters(const Greeting& greeting) const;
+  rdma_conn_param connection_parameters(const Greeting& greeting, ReadDepths peer) const;
 
   Result<size_t> post_writes(std::span<const TransferOp> ops, SourceMemory memory) override;
   Result<size_t> post_reads(std::span<const TransferOp> ops) override;
@@ -71,9 +77,6 @@ class RdmaEndpoint final : public Endpoint {
     uint32_t buffer;
     uint32_t size_bytes;
   };
-  static constexpr uint32_t kRequestsMax = 1024;
-  // Kept free of operations, for messages, flushes and signs of life.
-  static constexpr uint32_t kRequestsReserved = kRdmaMessagesInFlightMax + 8;
   static constexpr size_t kBatchMax = 64;  // work requests in one chain
 
   RdmaEndpoint(std::shared_ptr<RdmaDevice> device, VerbsHandle<rdma_event_channel> channel,
@@ -87,6 +90,8 @@ class RdmaEndpoint final : public Endpoint {
         id_(std::move(id)) {}
 
   Status make_queue_pair();
+  // As deep as `requests` or less, if the device has its reasons. Returns how deep.
+  Result<uint32_t> make_queue_pair_of(uint32_t requests);
   Status post_receive(uint32_t buffer);
   Result<size_t> post(std::span<const TransferOp> ops, ibv_wr_opcode opcode);
   struct Chain {
@@ -96,7 +101,8 @@ class RdmaEndpoint final : public Endpoint {
   // Fills requests_ from the front of `ops`.
   Chain make_chain(std::span<const TransferOp> ops, ibv_wr_opcode opcode, size_t requests_max);
   // Posts one signalled request that carries no operation.
-  Status post_single(ibv_send_wr request);
+  Status post_single(ibv_send_wr request, RequestKind kind);
+  Status send_inline(std::span<const std::byte> message, Deadline deadline);
   Status post_read_of_flush_word();
 
   // Takes what has completed, and notices the end. Never blocks. Returns whether there was
@@ -104,7 +110,10 @@ class RdmaEndpoint final : public Endpoint {
   bool progress();
   bool take_completions();
   void take_completion(const ibv_wc& completion);
+  void take_failure(const ibv_wc& completion);
+  void notice_stop();
   void take_events();
+  ibv_qp_state queue_pair_state() const;
   // Until something has happened, or may have: looks for a while, then sleeps.
   void wait(Deadline deadline);
   void sleep(Deadline deadline);
@@ -132,7 +141,8 @@ class RdmaEndpoint final : public Endpoint {
   FlushWord peer_flush_word_{};
   bool begun_ = false;
 
-  PostedWork work_{kRequestsMax, kRdmaOperationsInFlightMax};
+  PostedWork work_{kRdmaRequestsMax, kRdmaOperationsInFlightMax};
+  uint32_t inline_bytes_max_ = 0;  // what the device takes in a work request
   std::array<ibv_send_wr, kBatchMax> requests_;
   std::array<ibv_sge, kBatchMax> pieces_;
   std::array<uint64_t, kRdmaMessagesInFlightMax> message_requests_{};  // that used each buffer last
@@ -142,6 +152,8 @@ class RdmaEndpoint final : public Endpoint {
   uint32_t inbox_pushed_ = 0;
   uint32_t inbox_taken_ = 0;
   Deadline next_sign_of_life_{};
+  uint64_t sign_of_life_ = 0;  // the last request for one
+  Deadline sign_of_life_until_{};
   std::optional<Deadline> stopped_until_;  // the queue pair has stopped; the reason is awaited
 };
 

@@ -8,11 +8,11 @@
 
 #include "engine/base/check.h"
 #include "transports/rdma/rdma_endpoint.h"
+#include "transports/rdma/retry_timing.h"
 
 namespace godwit {
 namespace {
 
-constexpr uint64_t kReceive = uint64_t{1} << 63;  // in a request's id: the buffer follows
 constexpr uint64_t kRequestBytesMax = 1 * kMiB;
 // Completions usually come sooner than a sleeper wakes.
 constexpr auto kLookFor = microseconds(20);
@@ -35,18 +35,8 @@ uint64_t address_of(std::span<const std::byte> bytes) {
   return reinterpret_cast<uint64_t>(bytes.data());
 }
 
-Errc code_of(ibv_wc_status status) {
-  switch (status) {
-    case IBV_WC_REM_ACCESS_ERR:
-    case IBV_WC_REM_INV_REQ_ERR:
-    case IBV_WC_LOC_LEN_ERR:
-      return Errc::kCorrupt;
-    case IBV_WC_LOC_PROT_ERR:
-    case IBV_WC_LOC_QP_OP_ERR:
-      return Errc::kSystem;
-    default:
-      return Errc::kPeerLost;
-  }
+RequestKind kind_of(ibv_wr_opcode opcode) {
+  return opcode == IBV_WR_RDMA_READ ? RequestKind::kRead : RequestKind::kWrite;
 }
 
 }  // namespace
@@ -56,7 +46,7 @@ Status RdmaEndpoint::post_receive(uint32_t buffer) {
                 .length = kRdmaMessageBytesMax,
                 .lkey = buffers_->local_key()};
   ibv_recv_wr request{};
-  request.wr_id = kReceive | buffer;
+  request.wr_id = request_id(RequestKind::kReceive, buffer);
   request.sg_list = &piece;
   request.num_sge = 1;
   ibv_recv_wr* bad = nullptr;
@@ -80,8 +70,9 @@ Result<size_t> RdmaEndpoint::post(std::span<const TransferOp> ops, ibv_wr_opcode
   while (accepted < ops.size()) {
     const uint32_t free = work_.requests_free();
     const size_t room = std::min<size_t>(work_.operations_free(), ops.size() - accepted);
-    if (free <= kRequestsReserved || room == 0) break;
-    const Chain chain = make_chain(ops.subspan(accepted, room), opcode, free - kRequestsReserved);
+    if (free <= kRdmaRequestsReserved || room == 0) break;
+    const Chain chain =
+        make_chain(ops.subspan(accepted, room), opcode, free - kRdmaRequestsReserved);
     ibv_send_wr* bad = nullptr;
     if (const int error = ibv_post_send(id_->qp, requests_.data(), &bad); error != 0) {
       die(fail_errno(error, "post {} requests to {}", chain.requests, peer_).value());
@@ -105,7 +96,8 @@ RdmaEndpoint::Chain RdmaEndpoint::make_chain(std::span<const TransferOp> ops, ib
       pieces_[chain.requests - 1].length += op.size_bytes;
     } else {
       if (chain.requests == requests_max) break;
-      if (chain.requests > 0) requests_[chain.requests - 1].wr_id = work_.post();
+      if (chain.requests > 0)
+        requests_[chain.requests - 1].wr_id = request_id(kind_of(opcode), work_.post());
       ibv_send_wr& request = requests_[chain.requests];
       ibv_sge& piece = pieces_[chain.requests];
       piece = {.addr = address, .length = op.size_bytes, .lkey = region.local_key()};
@@ -122,14 +114,14 @@ RdmaEndpoint::Chain RdmaEndpoint::make_chain(std::span<const TransferOp> ops, ib
     ++chain.operations;
   }
   ibv_send_wr& last = requests_[chain.requests - 1];
-  last.wr_id = work_.post();
+  last.wr_id = request_id(kind_of(opcode), work_.post());
   last.send_flags = IBV_SEND_SIGNALED;
   last.next = nullptr;
   return chain;
 }
 
-Status RdmaEndpoint::post_single(ibv_send_wr request) {
-  request.wr_id = work_.post();
+Status RdmaEndpoint::post_single(ibv_send_wr request, RequestKind kind) {
+  request.wr_id = request_id(kind, work_.post());
   request.send_flags |= IBV_SEND_SIGNALED;
   ibv_send_wr* bad = nullptr;
   if (const int error = ibv_post_send(id_->qp, &request, &bad); error != 0) {
@@ -149,7 +141,7 @@ Status RdmaEndpoint::post_read_of_flush_word() {
   request.opcode = IBV_WR_RDMA_READ;
   request.wr.rdma.remote_addr = peer_flush_word_.address;
   request.wr.rdma.rkey = peer_flush_word_.remote_key;
-  return post_single(request);
+  return post_single(request, RequestKind::kFlush);
 }
 
 Result<size_t> RdmaEndpoint::poll(std::span<Completion> completions, Deadline deadline) {
@@ -172,6 +164,7 @@ Status RdmaEndpoint::flush(Deadline deadline) {
 
 Status RdmaEndpoint::send(std::span<const std::byte> message, Deadline deadline) {
   CHECK(message.size() <= kRdmaMessageBytesMax);
+  if (message.size() <= inline_bytes_max_) return send_inline(message, deadline);
   const uint32_t buffer = next_message_ % kRdmaMessagesInFlightMax;
   RETURN_IF_ERROR(wait_until(
       [&] {
@@ -185,12 +178,25 @@ Status RdmaEndpoint::send(std::span<const std::byte> message, Deadline deadline)
                 .lkey = buffers_->local_key()};
   ibv_send_wr request{};
   request.sg_list = &piece;
-  request.num_sge = message.empty() ? 0 : 1;
+  request.num_sge = 1;
   request.opcode = IBV_WR_SEND;
-  RETURN_IF_ERROR(post_single(request));
+  RETURN_IF_ERROR(post_single(request, RequestKind::kSend));
   message_requests_[buffer] = work_.last_posted();
   ++next_message_;
   return {};
+}
+
+Status RdmaEndpoint::send_inline(std::span<const std::byte> message, Deadline deadline) {
+  RETURN_IF_ERROR(wait_until([&] { return alive() && work_.requests_free() > 0; }, deadline));
+  // Inline bytes are read while they are posted, and need no key (ibv_post_send(3)).
+  ibv_sge piece{
+      .addr = address_of(message), .length = static_cast<uint32_t>(message.size()), .lkey = 0};
+  ibv_send_wr request{};
+  request.sg_list = &piece;
+  request.num_sge = message.empty() ? 0 : 1;
+  request.opcode = IBV_WR_SEND;
+  request.send_flags = IBV_SEND_INLINE;
+  return post_single(request, RequestKind::kSend);
 }
 
 Result<size_t> RdmaEndpoint::receive(std::span<std::byte> message, Deadline deadline) {
@@ -217,8 +223,24 @@ bool RdmaEndpoint::progress() {
     return true;
   }
   if (stopped_until_ && Clock::now() >= *stopped_until_) {
-    die(fail(Errc::kPeerLost, "the lane to {} has stopped: its queue pair is in the error state",
-             peer_)
+    die(fail(Errc::kPeerLost,
+             "the lane to {} has stopped: queue pair {} is in state {}, and neither a request nor "
+             "the "
+             "peer has said why",
+             peer_, id_->qp->qp_num, to_string(queue_pair_state()))
+            .value());
+    return true;
+  }
+  // The device's own retries end sooner where it counts them as it was told.
+  if (!work_.is_complete(sign_of_life_) && Clock::now() >= sign_of_life_until_) {
+    die(fail(Errc::kPeerLost, "lane to {}: no sign of life for {} s, nor an error of the device",
+             peer_, to_seconds(options_.peer_timeout))
+            .value());
+    return true;
+  }
+  if (const char* loss = device_->port_watch().loss(); loss != nullptr) {
+    die(fail(Errc::kPeerLost, "lane to {}: port {} of RDMA device {} is lost: {}", peer_,
+             device_->port(), device_->name(), loss)
             .value());
     return true;
   }
@@ -237,28 +259,52 @@ bool RdmaEndpoint::take_completions() {
 }
 
 void RdmaEndpoint::take_completion(const ibv_wc& completion) {
-  const bool is_receive = (completion.wr_id & kReceive) != 0;
-  if (completion.status == IBV_WC_SUCCESS) {
-    if (is_receive) {
-      inbox_[inbox_pushed_++ % kRdmaMessagesInFlightMax] = {
-          static_cast<uint32_t>(completion.wr_id & ~kReceive), completion.byte_len};
-    } else {
-      work_.complete(completion.wr_id);
-    }
-    return;
+  if (completion.status != IBV_WC_SUCCESS) return take_failure(completion);
+  const uint64_t number = number_of(completion.wr_id);
+  if (kind_of(completion.wr_id) == RequestKind::kReceive) {
+    inbox_[inbox_pushed_++ % kRdmaMessagesInFlightMax] = {static_cast<uint32_t>(number),
+                                                          completion.byte_len};
+  } else {
+    work_.complete(number);
   }
-  if (!is_receive) work_.let_go(completion.wr_id);
+}
+
+void RdmaEndpoint::take_failure(const ibv_wc& completion) {
+  const RequestKind kind = kind_of(completion.wr_id);
+  if (kind != RequestKind::kReceive) work_.let_go(number_of(completion.wr_id));
   // The first error is the cause; those that follow it only say that the queue pair has stopped.
   if (completion.status == IBV_WC_WR_FLUSH_ERR) {
-    if (!stopped_until_) stopped_until_ = deadline_in(kReasonMax);
-    return;
+    return notice_stop();
   }
-  const Error error = fail(code_of(completion.status), "lane to {}: {} (vendor error {:#x})", peer_,
-                           ibv_wc_status_str(completion.status), completion.vendor_err)
-                          .value();
+  const Error error = describe({.kind = kind,
+                                .status = completion.status,
+                                .vendor_error = completion.vendor_err,
+                                .queue_pair = completion.qp_num,
+                                .state = queue_pair_state()},
+                               peer_);
   // Also when the peer's goodbye, for the same cause, was seen first.
   if (!alive() && error_->code == Errc::kPeerLost && error.code == Errc::kCorrupt) error_ = error;
   die(error);
+}
+
+// The queue pair has stopped, and no request of ours was the cause.
+void RdmaEndpoint::notice_stop() {
+  if (stopped_until_ || !alive()) return;
+  stopped_until_ = deadline_in(kReasonMax);
+  // One reason is of this host, and nobody else will give it.
+  if (has_port_address(id_->verbs, device_->port(), id_->route.addr.addr.ibaddr.sgid)) return;
+  die(fail(Errc::kPeerLost, "lane to {}: its address on RDMA device {} is gone (ip address)", peer_,
+           device_->name())
+          .value());
+}
+
+// For messages only: a system call.
+ibv_qp_state RdmaEndpoint::queue_pair_state() const {
+  ibv_qp_attr attributes{};
+  ibv_qp_init_attr initial{};
+  if (id_->qp == nullptr || ibv_query_qp(id_->qp, &attributes, IBV_QP_STATE, &initial) != 0)
+    return IBV_QPS_UNKNOWN;
+  return attributes.qp_state;
 }
 
 void RdmaEndpoint::take_events() {
@@ -290,8 +336,12 @@ void RdmaEndpoint::wait(Deadline deadline) {
 
 void RdmaEndpoint::sleep(Deadline deadline) {
   if (Clock::now() >= next_sign_of_life_) {
-    next_sign_of_life_ = deadline_in(options_.peer_timeout / 3);
-    if (work_.all_complete() && !post_read_of_flush_word()) return;
+    next_sign_of_life_ = deadline_in(sign_of_life_interval(options_.peer_timeout));
+    if (work_.all_complete()) {
+      if (!post_read_of_flush_word()) return;
+      sign_of_life_ = work_.last_posted();
+      sign_of_life_until_ = deadline_in(sign_of_life_max(options_.peer_timeout));
+    }
   }
   if (ibv_req_notify_cq(completion_queue_.get(), 0) != 0) {
     die(fail(Errc::kSystem, "ask for completion events of the lane to {}", peer_).value());
@@ -299,11 +349,12 @@ void RdmaEndpoint::sleep(Deadline deadline) {
   }
   // What completed before the request gives no event.
   if (progress()) return;
-  std::array<pollfd, 3> polled{{{completion_channel_->fd, POLLIN, 0},
+  std::array<pollfd, 4> polled{{{completion_channel_->fd, POLLIN, 0},
                                 {channel_->fd, POLLIN, 0},
-                                {wake_event_.fd(), POLLIN, 0}}};
-  const Deadline until =
-      std::min({deadline, next_sign_of_life_, stopped_until_.value_or(deadline)});
+                                {wake_event_.fd(), POLLIN, 0},
+                                {device_->port_watch().fd(), POLLIN, 0}}};
+  Deadline until = std::min({deadline, next_sign_of_life_, stopped_until_.value_or(deadline)});
+  if (!work_.is_complete(sign_of_life_)) until = std::min(until, sign_of_life_until_);
   const int timeout = milliseconds_until(until);
   if (::poll(polled.data(), polled.size(), timeout) <= 0) return;
   if (polled[0].revents != 0) {

@@ -24,14 +24,22 @@ Result<std::unique_ptr<RdmaListener>> RdmaListener::open(std::shared_ptr<RdmaDev
   std::unique_ptr<RdmaListener> listener(
       new RdmaListener(std::move(device), std::move(wake_event), options));
   ASSIGN_OR_RETURN(listener->channel_, make_event_channel());
-  ASSIGN_OR_RETURN(listener->id_, make_id(listener->channel_.get()));
-  rdma_cm_id* id = listener->id_.get();
-  SocketAddress bound = candidates.front();
-  if (rdma_bind_addr(id, bound.get()) != 0 || rdma_listen(id, kBacklog) != 0)
-    return fail_errno(errno, "listen for RDMA on {}", to_string(bound));
-  bound.set_port(ntohs(rdma_get_src_port(id)));
-  listener->address_ = to_string(bound);
-  return listener;
+  Status listening = fail(Errc::kRefused, "'{}' has no address to listen on", address);
+  for (const SocketAddress& candidate : candidates) {
+    listening = listener->listen_on(candidate);
+    if (listening) return listener;
+  }
+  return tl::unexpected<Error>(listening.error());
+}
+
+Status RdmaListener::listen_on(SocketAddress candidate) {
+  ASSIGN_OR_RETURN(VerbsHandle<rdma_cm_id> id, make_id(channel_.get()));
+  if (rdma_bind_addr(id.get(), candidate.get()) != 0 || rdma_listen(id.get(), kBacklog) != 0)
+    return fail_errno(errno, "listen for RDMA on {}", to_string(candidate));
+  candidate.set_port(ntohs(rdma_get_src_port(id.get())));
+  address_ = to_string(candidate);
+  id_ = std::move(id);
+  return {};
 }
 
 Result<AcceptedLane> RdmaListener::accept(LaneTickets& tickets, Deadline deadline) {
@@ -45,7 +53,8 @@ Result<AcceptedLane> RdmaListener::accept(LaneTickets& tickets, Deadline deadlin
       rdma_reject(id.get(), nullptr, 0);
       continue;
     }
-    Result<std::unique_ptr<Endpoint>> endpoint = admit(std::move(id), *greeting, deadline);
+    Result<std::unique_ptr<Endpoint>> endpoint =
+        admit(std::move(id), *greeting, event.peer_reads, deadline);
     if (!endpoint) {
       // The right one can be lost on the way in, and come again.
       if (endpoint.error().code != Errc::kPeerLost) return tl::unexpected<Error>(endpoint.error());
@@ -57,7 +66,8 @@ Result<AcceptedLane> RdmaListener::accept(LaneTickets& tickets, Deadline deadlin
 }
 
 Result<std::unique_ptr<Endpoint>> RdmaListener::admit(VerbsHandle<rdma_cm_id> id,
-                                                      const Greeting& greeting, Deadline deadline) {
+                                                      const Greeting& greeting,
+                                                      ReadDepths peer_reads, Deadline deadline) {
   ASSIGN_OR_RETURN(VerbsHandle<rdma_event_channel> channel, make_event_channel());
   if (rdma_migrate_id(id.get(), channel.get()) != 0)
     return fail_errno(errno, "give a connection an event channel of its own");
@@ -65,7 +75,7 @@ Result<std::unique_ptr<Endpoint>> RdmaListener::admit(VerbsHandle<rdma_cm_id> id
   ASSIGN_OR_RETURN(std::unique_ptr<RdmaEndpoint> endpoint,
                    RdmaEndpoint::make(device_, std::move(channel), std::move(id), peer, options_));
   const Greeting answer = make_greeting({{}, greeting.lane}, endpoint->flush_word());
-  rdma_conn_param parameters = endpoint->connection_parameters(answer);
+  rdma_conn_param parameters = endpoint->connection_parameters(answer, peer_reads);
   if (rdma_accept(endpoint->id(), &parameters) != 0)
     return fail_errno(errno, "accept the lane of {}", peer);
   RETURN_IF_ERROR(expect_event(endpoint->channel(), wake_event_.fd(), RDMA_CM_EVENT_ESTABLISHED,

@@ -28,8 +28,9 @@ class RdmaListener final : public Listener {
   RdmaListener(std::shared_ptr<RdmaDevice> device, WakeEvent wake_event, const RdmaOptions& options)
       : device_(std::move(device)), options_(options), wake_event_(std::move(wake_event)) {}
 
+  Status listen_on(SocketAddress candidate);
   Result<std::unique_ptr<Endpoint>> admit(VerbsHandle<rdma_cm_id> id, const Greeting& greeting,
-                                          Deadline deadline);
+                                          ReadDepths peer_reads, Deadline deadline);
 
   std::shared_ptr<RdmaDevice> device_;
   const RdmaOptions options_;

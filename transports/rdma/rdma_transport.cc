@@ -12,12 +12,15 @@
 namespace godwit {
 namespace {
 
-// An id whose address and route are known, and so its device.
-Result<VerbsHandle<rdma_cm_id>> resolve_peer(rdma_event_channel* channel, SocketAddress& peer,
-                                             Deadline deadline) {
+// An id whose address and route are known, and so its device: ours, where that is what it leaves
+// from.
+Result<VerbsHandle<rdma_cm_id>> resolve_peer(rdma_event_channel* channel, const RdmaDevice& device,
+                                             SocketAddress peer, Deadline deadline) {
   ASSIGN_OR_RETURN(VerbsHandle<rdma_cm_id> id, make_id(channel));
-  if (rdma_resolve_addr(id.get(), nullptr, peer.get(), milliseconds_until(deadline)) != 0)
-    return fail_errno(errno, "resolve {}", to_string(peer));
+  std::optional<SocketAddress> source = device.source_for(peer);
+  if (rdma_resolve_addr(id.get(), source ? source->get() : nullptr, peer.get(),
+                        milliseconds_until(deadline)) != 0)
+    return fail_errno(errno, "resolve {} from RDMA device {}", to_string(peer), device.name());
   RETURN_IF_ERROR(expect_event(channel, kNoWakeEvent, RDMA_CM_EVENT_ADDR_RESOLVED, deadline));
   if (rdma_resolve_route(id.get(), milliseconds_until(deadline)) != 0)
     return fail_errno(errno, "find a route to {}", to_string(peer));
@@ -28,7 +31,7 @@ Result<VerbsHandle<rdma_cm_id>> resolve_peer(rdma_event_channel* channel, Socket
 }  // namespace
 
 Result<std::unique_ptr<RdmaTransport>> RdmaTransport::open(RdmaOptions options) {
-  ASSIGN_OR_RETURN(std::shared_ptr<RdmaDevice> device, RdmaDevice::open(options.device));
+  ASSIGN_OR_RETURN(std::shared_ptr<RdmaDevice> device, RdmaDevice::open(options));
   return std::unique_ptr<RdmaTransport>(new RdmaTransport(std::move(device), std::move(options)));
 }
 
@@ -52,10 +55,24 @@ Result<std::unique_ptr<MemoryRegion>> RdmaTransport::register_memory(std::span<s
 Result<std::unique_ptr<Endpoint>> RdmaTransport::connect(const std::string& address,
                                                          const LaneTicket& ticket,
                                                          Deadline deadline) {
-  ASSIGN_OR_RETURN(std::vector<SocketAddress> peers, resolve(address, AddressUse::kConnect));
+  ASSIGN_OR_RETURN(const std::vector<SocketAddress> peers, resolve(address, AddressUse::kConnect));
+  Error error = fail(Errc::kPeerLost, "'{}' has no address", address).value();
+  for (const SocketAddress& peer : peers) {
+    Result<std::unique_ptr<Endpoint>> endpoint = connect_to(peer, address, ticket, deadline);
+    if (endpoint) return endpoint;
+    // That somebody said no tells more than that somewhere else there is nobody.
+    if (error.code != Errc::kRefused) error = endpoint.error();
+  }
+  return tl::unexpected<Error>(error);
+}
+
+Result<std::unique_ptr<Endpoint>> RdmaTransport::connect_to(const SocketAddress& peer,
+                                                            const std::string& address,
+                                                            const LaneTicket& ticket,
+                                                            Deadline deadline) {
   ASSIGN_OR_RETURN(VerbsHandle<rdma_event_channel> channel, make_event_channel());
   ASSIGN_OR_RETURN(VerbsHandle<rdma_cm_id> id,
-                   resolve_peer(channel.get(), peers.front(), deadline));
+                   resolve_peer(channel.get(), *device_, peer, deadline));
   ASSIGN_OR_RETURN(
       std::unique_ptr<RdmaEndpoint> endpoint,
       RdmaEndpoint::make(device_, std::move(channel), std::move(id), address, options_));

@@ -12,6 +12,7 @@
 namespace godwit {
 
 class RdmaDevice;
+struct SocketAddress;
 
 class RdmaTransport final : public Transport {
  public:
@@ -36,6 +37,10 @@ class RdmaTransport final : public Transport {
 
  private:
   RdmaTransport(std::shared_ptr<RdmaDevice> device, RdmaOptions options);
+
+  Result<std::unique_ptr<Endpoint>> connect_to(const SocketAddress& peer,
+                                               const std::string& address, const LaneTicket& ticket,
+                                               Deadline deadline);
 
   // Shared by the transport, its regions and its endpoints, which may be destroyed in any order.
   std::shared_ptr<RdmaDevice> device_;

@@ -20,6 +20,7 @@ struct VerbsDeleter {
     if (id->qp != nullptr) rdma_destroy_qp(id);
     rdma_destroy_id(id);
   }
+  void operator()(ibv_context* context) const { ibv_close_device(context); }
   void operator()(ibv_pd* domain) const { ibv_dealloc_pd(domain); }
   void operator()(ibv_mr* region) const { ibv_dereg_mr(region); }
   void operator()(ibv_cq* queue) const { ibv_destroy_cq(queue); }
