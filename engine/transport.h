@@ -48,6 +48,11 @@ enum class RemoteAccess : uint8_t {
   kReadWrite = 3,
 };
 
+// Whether the pages behind registered memory stay the same ones. Where the guest can give pages
+// back, the VMM punches holes: the next page there is another one, and a transport that holds on to
+// pages must not be surprised.
+enum class PageStability : uint8_t { kStable = 1, kReplaceable = 2 };
+
 // Registered local memory. RAII: unregisters when destroyed; must outlive every Endpoint that has
 // an operation in flight on it.
 class MemoryRegion {
@@ -181,9 +186,13 @@ class Transport {
 
   virtual Capabilities capabilities() const = 0;
 
-  // Requires: `bytes` stays mapped until the region is destroyed; page aligned.
-  virtual Result<std::unique_ptr<MemoryRegion>> register_memory(std::span<std::byte> bytes,
-                                                                RemoteAccess access) = 0;
+  // Requires: `bytes` stays mapped until the region is destroyed; page aligned. Replaceable pages
+  // only with RemoteAccess::kNone, and only written from.
+  Result<std::unique_ptr<MemoryRegion>> register_memory(
+      std::span<std::byte> bytes, RemoteAccess access,
+      PageStability stability = PageStability::kStable) {
+    return make_region(bytes, access, stability);
+  }
   virtual Result<std::unique_ptr<Endpoint>> connect(const std::string& address,
                                                     const LaneTicket& ticket,
                                                     Deadline deadline) = 0;
@@ -191,6 +200,11 @@ class Transport {
 
  protected:
   Transport() = default;
+
+ private:
+  virtual Result<std::unique_ptr<MemoryRegion>> make_region(std::span<std::byte> bytes,
+                                                            RemoteAccess access,
+                                                            PageStability stability) = 0;
 };
 
 }  // namespace godwit

@@ -85,13 +85,13 @@ Status DestinationMigration::negotiate() {
 
 // Opens our end of every rail whose transport the source has, too.
 Status DestinationMigration::accept_rails(const Offer& offer) {
-  const GuestMemory& memory = parts_.guest.memory();
   Accept accept;
   std::vector<std::unique_ptr<Listener>> listeners;
   std::string theirs;
   for (const OfferedRail& rail : offer.rails)
     theirs += (theirs.empty() ? "" : ", ") + rail.transport;
   std::string ours;
+  std::optional<Error> first_error;
   for (const Rail& rail : parts_.rails) {
     const std::string transport = rail.transport->capabilities().name;
     ours += (ours.empty() ? "" : ", ") + transport;
@@ -103,23 +103,25 @@ Status DestinationMigration::accept_rails(const Offer& offer) {
                           .address = {},
                           .numa_node = rail.numa_node,
                           .regions = {}};
-    for (const GuestBlock& block : memory) {
-      ASSIGN_OR_RETURN(std::unique_ptr<MemoryRegion> region,
-                       rail.transport->register_memory(block.memory, RemoteAccess::kWrite));
-      accepted.regions.push_back(region->describe());
-      regions_.push_back(std::move(region));
+    Result<std::unique_ptr<Listener>> listener = open_rail(rail, accepted);
+    if (!listener) {
+      // The others may do.
+      if (!report_.transport_note.empty()) report_.transport_note += "; ";
+      report_.transport_note += fmt::format("{}: {}", rail.name, to_string(listener.error()));
+      first_error = first_error.value_or(listener.error());
+      continue;
     }
-    ASSIGN_OR_RETURN(std::unique_ptr<Listener> listener, rail.transport->listen(rail.listen));
-    accepted.address = listener->address();
+    accepted.address = (*listener)->address();
     if (!rail.advertise_host.empty()) {
       accepted.address =
           rail.advertise_host +
           accepted.address.substr(std::min(accepted.address.rfind(':'), accepted.address.size()));
     }
-    listeners.push_back(std::move(listener));
+    listeners.push_back(std::move(*listener));
     if (accept.rails.empty()) report_.transport = transport;
     accept.rails.push_back(std::move(accepted));
   }
+  if (accept.rails.empty() && first_error) return tl::unexpected<Error>(*first_error);
   if (accept.rails.empty()) {
     return fail(Errc::kRefused,
                 "the source can send by {}, the destination can receive by {}: give both the same "
@@ -174,6 +176,20 @@ Status DestinationMigration::compare_layout(const Offer& offer) const {
     }
   }
   return {};
+}
+
+Result<std::unique_ptr<Listener>> DestinationMigration::open_rail(const Rail& rail,
+                                                                  AcceptedRail& accepted) {
+  std::vector<std::unique_ptr<MemoryRegion>> regions;
+  for (const GuestBlock& block : parts_.guest.memory()) {
+    ASSIGN_OR_RETURN(std::unique_ptr<MemoryRegion> region,
+                     rail.transport->register_memory(block.memory, RemoteAccess::kWrite));
+    accepted.regions.push_back(region->describe());
+    regions.push_back(std::move(region));
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<Listener> listener, rail.transport->listen(rail.listen));
+  std::ranges::move(regions, std::back_inserter(regions_));
+  return listener;
 }
 
 // Which lanes really come, the source knows best.

@@ -56,6 +56,8 @@ class DestinationMigration {
   Status negotiate();
   Status compare_layout(const Offer& offer) const;
   Status accept_rails(const Offer& offer);
+  // Makes memory known to the rail, and listens there.
+  Result<std::unique_ptr<Listener>> open_rail(const Rail& rail, AcceptedRail& accepted);
   Status await_lanes();
   // The next message that is not about a lane.
   Result<ControlMessage> next_message(Deadline deadline);

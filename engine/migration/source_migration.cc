@@ -148,9 +148,15 @@ Status SourceMigration::join_rails(const Accept& accept) {
         .in_flight_bytes_max = rail.transport->capabilities().one_sided
                                    ? kOneSidedInFlightBytesMax
                                    : std::numeric_limits<uint64_t>::max()};
-    for (const GuestBlock& block : memory) {
-      ASSIGN_OR_RETURN(std::unique_ptr<MemoryRegion> region,
-                       rail.transport->register_memory(block.memory, RemoteAccess::kNone));
+    std::vector<std::unique_ptr<MemoryRegion>> regions;
+    const Status registered = register_memory(rail, regions);
+    if (!registered) {
+      note(rail.name, registered.error());
+      if (&rail == &parts_.rails.back() && rails_.empty())
+        return tl::unexpected<Error>(registered.error());
+      continue;
+    }
+    for (auto& region : regions) {
       rail_memory.local.push_back(region.get());
       regions_.push_back(std::move(region));
     }
@@ -161,6 +167,25 @@ Status SourceMigration::join_rails(const Accept& accept) {
   if (rails_.empty())
     return fail(Errc::kCorrupt, "the destination accepted a way that was not offered");
   return {};
+}
+
+Status SourceMigration::register_memory(const Rail& rail,
+                                        std::vector<std::unique_ptr<MemoryRegion>>& regions) {
+  const PageStability stability = parts_.guest.discards() == Discards::kPossible
+                                      ? PageStability::kReplaceable
+                                      : PageStability::kStable;
+  for (const GuestBlock& block : parts_.guest.memory()) {
+    ASSIGN_OR_RETURN(std::unique_ptr<MemoryRegion> region,
+                     rail.transport->register_memory(block.memory, RemoteAccess::kNone, stability));
+    regions.push_back(std::move(region));
+  }
+  return {};
+}
+
+// For the report: why a rail was not used, or not all the time.
+void SourceMigration::note(const std::string& rail, const Error& reason) {
+  if (!report_.transport_note.empty()) report_.transport_note += "; ";
+  report_.transport_note += fmt::format("{}: {}", rail, to_string(reason));
 }
 
 Status SourceMigration::connect_lanes() {
@@ -185,19 +210,18 @@ void SourceMigration::report_rails() {
   const std::vector<precopy::RailCounters> counters = lanes_->rails();
   uint64_t most_bytes = 0;
   for (size_t i = 0; i < rails_.size(); ++i) {
-    report_.rails.push_back({.name = rails_[i]->name,
-                             .transport = rails_[i]->transport->capabilities().name,
-                             .numa_node = rails_[i]->numa_node,
-                             .bytes_sent = counters[i].bytes_sent,
-                             .losses = counters[i].losses,
-                             .last_loss = counters[i].last_loss});
+    report_.rails.push_back(
+        {.name = rails_[i]->name,
+         .transport = rails_[i]->transport->capabilities().name,
+         .numa_node = rails_[i]->numa_node,
+         .bytes_sent = counters[i].bytes_sent,
+         .losses = counters[i].losses,
+         .last_loss = counters[i].last_loss ? to_string(*counters[i].last_loss) : std::string()});
     if (counters[i].bytes_sent > most_bytes) {
       most_bytes = counters[i].bytes_sent;
       report_.transport = report_.rails.back().transport;
     }
-    if (counters[i].losses == 0) continue;
-    if (!report_.transport_note.empty()) report_.transport_note += "; ";
-    report_.transport_note += fmt::format("{}: {}", rails_[i]->name, counters[i].last_loss);
+    if (counters[i].losses > 0) note(rails_[i]->name, *counters[i].last_loss);
   }
 }
 

@@ -81,7 +81,9 @@ class SourceMigration {
   Status migrate();
   Status negotiate();
   Status join_rails(const Accept& accept);
+  Status register_memory(const Rail& rail, std::vector<std::unique_ptr<MemoryRegion>>& regions);
   Status connect_lanes();
+  void note(const std::string& rail, const Error& reason);
   void report_rails();
   Status arm();
   Status send_first_round();

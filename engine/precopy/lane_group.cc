@@ -96,7 +96,7 @@ Status LaneGroup::open_lane(Slot& slot, size_t rail) {
   std::lock_guard lock(mutex_);
   if (!opened) {
     ++rails_[rail].losses;
-    rails_[rail].last_loss = to_string(opened.error());
+    rails_[rail].last_loss = opened.error();
     return tl::unexpected<Error>(opened.error());
   }
   auto lane = std::make_unique<Lane>(context_, rail, std::move(opened->endpoint));
@@ -299,7 +299,7 @@ void LaneGroup::recover(Slot& slot, const Error& reason) {
   {
     std::lock_guard lock(mutex_);
     ++rails_[rail].losses;
-    rails_[rail].last_loss = to_string(reason);
+    rails_[rail].last_loss = reason;
     last_loss_ = reason;
     ++losses_since_;
   }

@@ -15,7 +15,6 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <string>
 #include <thread>
 #include <vector>
 
@@ -36,7 +35,7 @@ struct RailCounters {
   uint64_t bytes_sent = 0;
   uint32_t lanes_opened = 0;
   uint32_t losses = 0;
-  std::string last_loss;  // why; empty without one
+  std::optional<Error> last_loss;
 };
 
 // Thread: one, but bytes_sent() and lose() are for any.

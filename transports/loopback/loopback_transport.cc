@@ -148,8 +148,9 @@ Capabilities LoopbackTransport::capabilities() const {
           .operations_in_flight_max = options_.operations_in_flight_max};
 }
 
-Result<std::unique_ptr<MemoryRegion>> LoopbackTransport::register_memory(std::span<std::byte> bytes,
-                                                                         RemoteAccess access) {
+Result<std::unique_ptr<MemoryRegion>> LoopbackTransport::make_region(std::span<std::byte> bytes,
+                                                                     RemoteAccess access,
+                                                                     PageStability) {
   return std::make_unique<LoopbackRegion>(regions_, bytes, access);
 }
 

@@ -70,13 +70,13 @@ class LoopbackTransport final : public Transport {
   explicit LoopbackTransport(LoopbackNetwork& network, LoopbackOptions options = {});
 
   Capabilities capabilities() const override;
-  Result<std::unique_ptr<MemoryRegion>> register_memory(std::span<std::byte> bytes,
-                                                        RemoteAccess access) override;
   Result<std::unique_ptr<Endpoint>> connect(const std::string& address, const LaneTicket& ticket,
                                             Deadline deadline) override;
   Result<std::unique_ptr<Listener>> listen(const std::string& address) override;
 
  private:
+  Result<std::unique_ptr<MemoryRegion>> make_region(std::span<std::byte> bytes, RemoteAccess access,
+                                                    PageStability stability) override;
   LoopbackNetwork& network_;
   const LoopbackOptions options_;
   // Shared with regions and links, which may be destroyed later.

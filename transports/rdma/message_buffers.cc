@@ -7,19 +7,18 @@
 
 namespace godwit {
 
-Result<std::unique_ptr<MessageBuffers>> MessageBuffers::make(
-    const std::shared_ptr<RdmaDevice>& device) {
+Result<std::unique_ptr<MessageBuffers>> MessageBuffers::make(const RdmaDevice& device) {
   void* start = ::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (start == MAP_FAILED) return fail_errno(errno, "map {} bytes for messages", kBytes);
   std::unique_ptr<MessageBuffers> buffers(
       new MessageBuffers({static_cast<std::byte*>(start), kBytes}));
   ASSIGN_OR_RETURN(buffers->private_region_,
-                   RdmaRegion::make(device, buffers->bytes_.first(kMessagesBytes + kBasePageBytes),
-                                    RemoteAccess::kNone));
+                   register_with(device, buffers->bytes_.first(kMessagesBytes + kBasePageBytes),
+                                 RemoteAccess::kNone));
   ASSIGN_OR_RETURN(
       buffers->readable_region_,
-      RdmaRegion::make(device, buffers->bytes_.last(kBasePageBytes), RemoteAccess::kRead));
+      register_with(device, buffers->bytes_.last(kBasePageBytes), RemoteAccess::kRead));
   return buffers;
 }
 
@@ -30,8 +29,9 @@ MessageBuffers::~MessageBuffers() {
 }
 
 FlushWord MessageBuffers::flush_word() const {
-  const RemoteRegion region = readable_region_->describe();
-  return {.address = region.base, .remote_key = static_cast<uint32_t>(region.key)};
+  // SAFETY: only as a number, which is how verbs names remote memory.
+  return {.address = reinterpret_cast<uint64_t>(readable_region_->addr),
+          .remote_key = readable_region_->rkey};
 }
 
 }  // namespace godwit

@@ -18,14 +18,14 @@ inline constexpr uint32_t kRdmaMessageBytesMax = 16 << 10;
 
 class MessageBuffers {
  public:
-  static Result<std::unique_ptr<MessageBuffers>> make(const std::shared_ptr<RdmaDevice>& device);
+  static Result<std::unique_ptr<MessageBuffers>> make(const RdmaDevice& device);
   ~MessageBuffers();
   MessageBuffers(const MessageBuffers&) = delete;
   MessageBuffers& operator=(const MessageBuffers&) = delete;
 
   std::span<std::byte> incoming(uint32_t index) { return slot(index); }
   std::span<std::byte> outgoing(uint32_t index) { return slot(kRdmaMessagesInFlightMax + index); }
-  uint32_t local_key() const { return private_region_->local_key(); }
+  uint32_t local_key() const { return private_region_->lkey; }
 
   // What the peer reads.
   FlushWord flush_word() const;
@@ -44,8 +44,8 @@ class MessageBuffers {
   }
 
   std::span<std::byte> bytes_;
-  std::unique_ptr<RdmaRegion> private_region_;
-  std::unique_ptr<RdmaRegion> readable_region_;
+  VerbsHandle<ibv_mr> private_region_;
+  VerbsHandle<ibv_mr> readable_region_;
 };
 
 }  // namespace godwit

@@ -19,21 +19,22 @@ constexpr auto kGoodbyeMax = seconds(1);
 
 }  // namespace
 
-Result<std::unique_ptr<RdmaEndpoint>> RdmaEndpoint::make(std::shared_ptr<RdmaDevice> device,
+Result<std::unique_ptr<RdmaEndpoint>> RdmaEndpoint::make(RdmaParts parts,
                                                          VerbsHandle<rdma_event_channel> channel,
                                                          VerbsHandle<rdma_cm_id> id,
                                                          std::string peer,
                                                          const RdmaOptions& options) {
-  if (id->verbs != device->context()) {
+  if (id->verbs != parts.device->context()) {
     return fail(Errc::kRefused, "{} is reached by RDMA device {}, not by {}", peer,
                 id->verbs == nullptr ? "?" : ibv_get_device_name(id->verbs->device),
-                device->name());
+                parts.device->name());
   }
   ASSIGN_OR_RETURN(WakeEvent wake_event, WakeEvent::make());
-  std::unique_ptr<RdmaEndpoint> endpoint(new RdmaEndpoint(std::move(device), std::move(channel),
+  std::unique_ptr<RdmaEndpoint> endpoint(new RdmaEndpoint(std::move(parts), std::move(channel),
                                                           std::move(id), std::move(wake_event),
                                                           std::move(peer), options));
-  ASSIGN_OR_RETURN(endpoint->buffers_, MessageBuffers::make(endpoint->device_));
+  ASSIGN_OR_RETURN(endpoint->buffers_, MessageBuffers::make(*endpoint->device_));
+  ASSIGN_OR_RETURN(endpoint->mailbox_, KeyMailbox::make());
   RETURN_IF_ERROR(endpoint->make_queue_pair());
   return endpoint;
 }

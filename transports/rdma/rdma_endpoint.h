@@ -34,21 +34,30 @@
 #include "transports/rdma/connection_events.h"
 #include "transports/rdma/failed_request.h"
 #include "transports/rdma/greeting.h"
+#include "transports/rdma/key_exchange.h"
 #include "transports/rdma/message_buffers.h"
 #include "transports/rdma/options.h"
 #include "transports/rdma/posted_work.h"
 #include "transports/rdma/queue_sizes.h"
 #include "transports/rdma/rdma_device.h"
+#include "transports/rdma/registrar.h"
+#include "transports/rdma/staging_ring.h"
 
 namespace godwit {
 
 inline constexpr uint32_t kRdmaOperationsInFlightMax = 4096;
 
+// What the endpoints of one transport share with it, and what they may outlive it with.
+struct RdmaParts {
+  std::shared_ptr<RdmaDevice> device;
+  std::shared_ptr<Registrar> registrar;
+};
+
 class RdmaEndpoint final : public Endpoint {
  public:
   // Makes the queue pair of `id`, whose address is resolved or whose request has come, and posts
   // the first receives; the connection itself is the caller's to make.
-  static Result<std::unique_ptr<RdmaEndpoint>> make(std::shared_ptr<RdmaDevice> device,
+  static Result<std::unique_ptr<RdmaEndpoint>> make(RdmaParts parts,
                                                     VerbsHandle<rdma_event_channel> channel,
                                                     VerbsHandle<rdma_cm_id> id, std::string peer,
                                                     const RdmaOptions& options);
@@ -79,10 +88,10 @@ class RdmaEndpoint final : public Endpoint {
   };
   static constexpr size_t kBatchMax = 64;  // work requests in one chain
 
-  RdmaEndpoint(std::shared_ptr<RdmaDevice> device, VerbsHandle<rdma_event_channel> channel,
-               VerbsHandle<rdma_cm_id> id, WakeEvent wake_event, std::string peer,
-               const RdmaOptions& options)
-      : device_(std::move(device)),
+  RdmaEndpoint(RdmaParts parts, VerbsHandle<rdma_event_channel> channel, VerbsHandle<rdma_cm_id> id,
+               WakeEvent wake_event, std::string peer, const RdmaOptions& options)
+      : device_(std::move(parts.device)),
+        registrar_(std::move(parts.registrar)),
         options_(options),
         peer_(std::move(peer)),
         wake_event_(std::move(wake_event)),
@@ -95,14 +104,37 @@ class RdmaEndpoint final : public Endpoint {
   Status post_receive(uint32_t buffer);
   Result<size_t> post(std::span<const TransferOp> ops, ibv_wr_opcode opcode);
   struct Chain {
-    size_t requests;
-    size_t operations;
+    size_t requests = 0;
+    size_t operations = 0;
   };
-  // Fills requests_ from the front of `ops`.
-  Chain make_chain(std::span<const TransferOp> ops, ibv_wr_opcode opcode, size_t requests_max);
+  // Fills requests_ from the front of `ops`, as far as their memory is known to both devices.
+  Result<Chain> make_chain(std::span<const TransferOp> ops, ibv_wr_opcode opcode,
+                           size_t requests_max);
+  // A stretch of an operation that lies in one chunk at either end.
+  struct Piece {
+    uint64_t local_address;
+    uint32_t local_key;
+    uint64_t remote_address;
+    uint32_t remote_key;
+    uint32_t size_bytes;
+  };
+  Result<Piece> next_piece(const TransferOp& op, uint32_t done_bytes,
+                           const RemoteKeys::Region& remote);
+  void add_to_chain(Chain& chain, const Piece& piece, ibv_wr_opcode opcode);
+  // The number of the request that is posted next.
+  uint64_t number_request();
+  void close_request(ibv_send_wr& request, ibv_wr_opcode opcode);
+  // Whether the keys for the operation's remote memory are here. Asks for what is missing.
+  bool keys_are_here(const TransferOp& op, RemoteKeys::Region& remote);
+  void ask_for(RemoteKeys::Region& remote, size_t chunk);
   // Posts one signalled request that carries no operation.
   Status post_single(ibv_send_wr request, RequestKind kind);
-  Status send_inline(std::span<const std::byte> message, Deadline deadline);
+  // Whether there is room for one more message.
+  bool can_send() const;
+  Status post_message(std::span<const std::byte> message, std::optional<uint32_t> immediate);
+  Status send_key_message(const KeyMessage& message);
+  void take_key_message(std::span<const std::byte> bytes);
+  void answer_questions();
   Status post_read_of_flush_word();
 
   // Takes what has completed, and notices the end. Never blocks. Returns whether there was
@@ -127,6 +159,7 @@ class RdmaEndpoint final : public Endpoint {
   void drain();
 
   std::shared_ptr<RdmaDevice> device_;
+  std::shared_ptr<Registrar> registrar_;
   const RdmaOptions options_;
   const std::string peer_;
   WakeEvent wake_event_;
@@ -140,6 +173,13 @@ class RdmaEndpoint final : public Endpoint {
   VerbsHandle<rdma_cm_id> id_;  // and its queue pair
   FlushWord peer_flush_word_{};
   bool begun_ = false;
+
+  RemoteKeys remote_keys_;
+  std::shared_ptr<KeyMailbox> mailbox_;
+  std::vector<KeyMessage> answers_;       // that are to be sent
+  std::unique_ptr<StagingRing> staging_;  // made when it is first needed
+  std::span<const std::byte> staged_;     // the operation being posted, in the ring
+  std::array<uint64_t, kRdmaRequestsMax> staging_ends_{};  // by request
 
   PostedWork work_{kRdmaRequestsMax, kRdmaOperationsInFlightMax};
   uint32_t inline_bytes_max_ = 0;  // what the device takes in a work request

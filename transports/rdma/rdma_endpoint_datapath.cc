@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The data path of a lane over RDMA: posting, completing, waiting. Nothing here allocates.
+#include <arpa/inet.h>
 #include <poll.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 
 #include "engine/base/check.h"
 #include "transports/rdma/rdma_endpoint.h"
+#include "transports/rdma/rdma_region.h"
 #include "transports/rdma/retry_timing.h"
 
 namespace godwit {
@@ -19,16 +21,9 @@ constexpr auto kLookFor = microseconds(20);
 // A queue pair that has stopped without an error of ours: how long to wait for the peer's reason,
 // which comes as a disconnect, or as the error of a request under way.
 constexpr auto kReasonMax = milliseconds(500);
-
-// Whether `next` goes on where `request` ends, on both sides.
-bool continues(const ibv_send_wr& request, const ibv_sge& piece, const TransferOp& next,
-               uint64_t local_address, uint32_t local_key) {
-  return piece.lkey == local_key && piece.addr + piece.length == local_address &&
-         request.wr.rdma.rkey == static_cast<uint32_t>(next.remote.key) &&
-         request.wr.rdma.remote_addr + piece.length ==
-             next.remote.base + next.remote_offset_bytes &&
-         piece.length + next.size_bytes <= kRequestBytesMax;
-}
+// Requests that one operation can take: where both ends change chunks in it.
+constexpr size_t kPiecesMax = 3;
+constexpr auto kKeysPatience = milliseconds(20);
 
 uint64_t address_of(std::span<const std::byte> bytes) {
   // SAFETY: only as a number, which is how verbs names memory.
@@ -71,57 +66,150 @@ Result<size_t> RdmaEndpoint::post(std::span<const TransferOp> ops, ibv_wr_opcode
     const uint32_t free = work_.requests_free();
     const size_t room = std::min<size_t>(work_.operations_free(), ops.size() - accepted);
     if (free <= kRdmaRequestsReserved || room == 0) break;
-    const Chain chain =
+    Result<Chain> chain =
         make_chain(ops.subspan(accepted, room), opcode, free - kRdmaRequestsReserved);
-    ibv_send_wr* bad = nullptr;
-    if (const int error = ibv_post_send(id_->qp, requests_.data(), &bad); error != 0) {
-      die(fail_errno(error, "post {} requests to {}", chain.requests, peer_).value());
+    if (!chain) {
+      die(chain.error());
       return dead();
     }
-    accepted += chain.operations;
+    if (chain->requests == 0) break;
+    ibv_send_wr* bad = nullptr;
+    if (const int error = ibv_post_send(id_->qp, requests_.data(), &bad); error != 0) {
+      die(fail_errno(error, "post {} requests to {}", chain->requests, peer_).value());
+      return dead();
+    }
+    accepted += chain->operations;
+  }
+  // Nothing of the caller's is on its way, so what there is to wait for are the peer's keys.
+  if (accepted == 0 && !work_.has_operations()) {
+    wait(deadline_in(kKeysPatience));
+    if (!alive()) return dead();
   }
   return accepted;
 }
 
-RdmaEndpoint::Chain RdmaEndpoint::make_chain(std::span<const TransferOp> ops, ibv_wr_opcode opcode,
-                                             size_t requests_max) {
+Result<RdmaEndpoint::Chain> RdmaEndpoint::make_chain(std::span<const TransferOp> ops,
+                                                     ibv_wr_opcode opcode, size_t requests_max) {
   requests_max = std::min(requests_max, kBatchMax);
-  Chain chain{0, 0};
+  Chain chain;
   for (const TransferOp& op : ops) {
+    if (chain.requests + kPiecesMax > requests_max) break;
+    RemoteKeys::Region& remote = remote_keys_.find(op.remote);
+    if (!keys_are_here(op, remote)) break;
     // SAFETY: registered by our transport, as the interface requires.
     const auto& region = static_cast<const RdmaRegion&>(*op.local);
-    const uint64_t address = address_of(region.bytes()) + op.local_offset_bytes;
-    if (chain.requests > 0 && continues(requests_[chain.requests - 1], pieces_[chain.requests - 1],
-                                        op, address, region.local_key())) {
-      pieces_[chain.requests - 1].length += op.size_bytes;
-    } else {
-      if (chain.requests == requests_max) break;
-      if (chain.requests > 0)
-        requests_[chain.requests - 1].wr_id = request_id(kind_of(opcode), work_.post());
-      ibv_send_wr& request = requests_[chain.requests];
-      ibv_sge& piece = pieces_[chain.requests];
-      piece = {.addr = address, .length = op.size_bytes, .lkey = region.local_key()};
-      request = {};
-      request.sg_list = &piece;
-      request.num_sge = 1;
-      request.opcode = opcode;
-      request.wr.rdma.remote_addr = op.remote.base + op.remote_offset_bytes;
-      request.wr.rdma.rkey = static_cast<uint32_t>(op.remote.key);
-      if (chain.requests > 0) requests_[chain.requests - 1].next = &request;
-      ++chain.requests;
+    if (region.chunks() == nullptr) {
+      if (staging_ == nullptr) {
+        ASSIGN_OR_RETURN(staging_, StagingRing::make(*device_));
+      }
+      if (!staging_->has_room(op.size_bytes)) break;
+      staged_ = staging_->copy(region.bytes().subspan(op.local_offset_bytes, op.size_bytes));
+    }
+    for (uint32_t done = 0; done < op.size_bytes;) {
+      ASSIGN_OR_RETURN(const Piece piece, next_piece(op, done, remote));
+      add_to_chain(chain, piece, opcode);
+      done += piece.size_bytes;
     }
     work_.add_operation(op.tag);
     ++chain.operations;
   }
+  if (chain.requests == 0) return chain;
   ibv_send_wr& last = requests_[chain.requests - 1];
-  last.wr_id = request_id(kind_of(opcode), work_.post());
+  close_request(last, opcode);
   last.send_flags = IBV_SEND_SIGNALED;
   last.next = nullptr;
   return chain;
 }
 
+Result<RdmaEndpoint::Piece> RdmaEndpoint::next_piece(const TransferOp& op, uint32_t done_bytes,
+                                                     const RemoteKeys::Region& remote) {
+  const auto& region = static_cast<const RdmaRegion&>(*op.local);
+  const uint64_t remote_offset = op.remote_offset_bytes + done_bytes;
+  const size_t remote_chunk = remote.map.index_of(remote_offset);
+  uint64_t size =
+      std::min<uint64_t>(op.size_bytes - done_bytes, remote.map.end(remote_chunk) - remote_offset);
+  Piece piece{.local_address = 0,
+              .local_key = 0,
+              .remote_address = op.remote.base + remote_offset,
+              .remote_key = remote.keys[remote_chunk],
+              .size_bytes = 0};
+  if (PinnedChunks* const chunks = region.chunks(); chunks != nullptr) {
+    const uint64_t offset = op.local_offset_bytes + done_bytes;
+    const size_t chunk = chunks->map().index_of(offset);
+    ASSIGN_OR_RETURN(const ibv_mr* registered, chunks->ensure(chunk));
+    size = std::min(size, chunks->map().end(chunk) - offset);
+    piece.local_address = address_of(region.bytes()) + offset;
+    piece.local_key = registered->lkey;
+  } else {
+    piece.local_address = address_of(staged_) + done_bytes;
+    piece.local_key = staging_->local_key();
+  }
+  piece.size_bytes = static_cast<uint32_t>(size);
+  return piece;
+}
+
+// Neighbours become one request.
+void RdmaEndpoint::add_to_chain(Chain& chain, const Piece& piece, ibv_wr_opcode opcode) {
+  if (chain.requests > 0) {
+    ibv_send_wr& last = requests_[chain.requests - 1];
+    ibv_sge& bytes = pieces_[chain.requests - 1];
+    if (bytes.lkey == piece.local_key && bytes.addr + bytes.length == piece.local_address &&
+        last.wr.rdma.rkey == piece.remote_key &&
+        last.wr.rdma.remote_addr + bytes.length == piece.remote_address &&
+        bytes.length + piece.size_bytes <= kRequestBytesMax) {
+      bytes.length += piece.size_bytes;
+      return;
+    }
+    close_request(last, opcode);
+    last.next = &requests_[chain.requests];
+  }
+  ibv_send_wr& request = requests_[chain.requests];
+  ibv_sge& bytes = pieces_[chain.requests];
+  bytes = {.addr = piece.local_address, .length = piece.size_bytes, .lkey = piece.local_key};
+  request = {};
+  request.sg_list = &bytes;
+  request.num_sge = 1;
+  request.opcode = opcode;
+  request.wr.rdma.remote_addr = piece.remote_address;
+  request.wr.rdma.rkey = piece.remote_key;
+  ++chain.requests;
+}
+
+// Nothing is added to this request any more.
+void RdmaEndpoint::close_request(ibv_send_wr& request, ibv_wr_opcode opcode) {
+  request.wr_id = request_id(kind_of(opcode), number_request());
+}
+
+uint64_t RdmaEndpoint::number_request() {
+  const uint64_t number = work_.post();
+  if (staging_) staging_ends_[number % kRdmaRequestsMax] = staging_->end();
+  return number;
+}
+
+bool RdmaEndpoint::keys_are_here(const TransferOp& op, RemoteKeys::Region& remote) {
+  const size_t first = remote.map.index_of(op.remote_offset_bytes);
+  const size_t last = remote.map.index_of(op.remote_offset_bytes + op.size_bytes - 1);
+  bool here = true;
+  for (size_t chunk = first; chunk <= last; ++chunk)
+    here &= remote.states[chunk] == RemoteKeys::Region::State::kKnown;
+  // Also for what comes next, most likely, so that it is ready by then.
+  for (size_t chunk = first; chunk <= last + 1 && chunk < remote.map.count(); ++chunk)
+    ask_for(remote, chunk);
+  return here;
+}
+
+void RdmaEndpoint::ask_for(RemoteKeys::Region& remote, size_t chunk) {
+  if (remote.states[chunk] != RemoteKeys::Region::State::kUnknown || !can_send()) return;
+  const Status sent = send_key_message({.kind = KeyMessageKind::kWanted,
+                                        .chunk = static_cast<uint32_t>(chunk),
+                                        .region = remote.name,
+                                        .key = 0,
+                                        .error = 0});
+  if (sent) remote.states[chunk] = RemoteKeys::Region::State::kAsked;
+}
+
 Status RdmaEndpoint::post_single(ibv_send_wr request, RequestKind kind) {
-  request.wr_id = request_id(kind, work_.post());
+  request.wr_id = request_id(kind, number_request());
   request.send_flags |= IBV_SEND_SIGNALED;
   ibv_send_wr* bad = nullptr;
   if (const int error = ibv_post_send(id_->qp, &request, &bad); error != 0) {
@@ -164,39 +252,69 @@ Status RdmaEndpoint::flush(Deadline deadline) {
 
 Status RdmaEndpoint::send(std::span<const std::byte> message, Deadline deadline) {
   CHECK(message.size() <= kRdmaMessageBytesMax);
-  if (message.size() <= inline_bytes_max_) return send_inline(message, deadline);
-  const uint32_t buffer = next_message_ % kRdmaMessagesInFlightMax;
-  RETURN_IF_ERROR(wait_until(
-      [&] {
-        return alive() && work_.is_complete(message_requests_[buffer]) && work_.requests_free() > 0;
-      },
-      deadline));
-  std::span<std::byte> bytes = buffers_->outgoing(buffer);
-  std::ranges::copy(message, bytes.begin());
-  ibv_sge piece{.addr = address_of(bytes),
-                .length = static_cast<uint32_t>(message.size()),
-                .lkey = buffers_->local_key()};
-  ibv_send_wr request{};
-  request.sg_list = &piece;
-  request.num_sge = 1;
-  request.opcode = IBV_WR_SEND;
-  RETURN_IF_ERROR(post_single(request, RequestKind::kSend));
-  message_requests_[buffer] = work_.last_posted();
-  ++next_message_;
-  return {};
+  RETURN_IF_ERROR(wait_until([&] { return alive() && can_send(); }, deadline));
+  return post_message(message, std::nullopt);
 }
 
-Status RdmaEndpoint::send_inline(std::span<const std::byte> message, Deadline deadline) {
-  RETURN_IF_ERROR(wait_until([&] { return alive() && work_.requests_free() > 0; }, deadline));
-  // Inline bytes are read while they are posted, and need no key (ibv_post_send(3)).
+bool RdmaEndpoint::can_send() const {
+  return work_.requests_free() > 0 &&
+         work_.is_complete(message_requests_[next_message_ % kRdmaMessagesInFlightMax]);
+}
+
+Status RdmaEndpoint::post_message(std::span<const std::byte> message,
+                                  std::optional<uint32_t> immediate) {
   ibv_sge piece{
       .addr = address_of(message), .length = static_cast<uint32_t>(message.size()), .lkey = 0};
   ibv_send_wr request{};
   request.sg_list = &piece;
   request.num_sge = message.empty() ? 0 : 1;
-  request.opcode = IBV_WR_SEND;
-  request.send_flags = IBV_SEND_INLINE;
-  return post_single(request, RequestKind::kSend);
+  request.opcode = immediate ? IBV_WR_SEND_WITH_IMM : IBV_WR_SEND;
+  if (immediate) request.imm_data = htonl(*immediate);
+  const uint32_t buffer = next_message_++ % kRdmaMessagesInFlightMax;
+  if (message.size() <= inline_bytes_max_) {
+    // Inline bytes are read while they are posted, and need no key (ibv_post_send(3)).
+    request.send_flags = IBV_SEND_INLINE;
+  } else {
+    std::span<std::byte> bytes = buffers_->outgoing(buffer);
+    std::ranges::copy(message, bytes.begin());
+    piece.addr = address_of(bytes);
+    piece.lkey = buffers_->local_key();
+  }
+  RETURN_IF_ERROR(post_single(request, RequestKind::kSend));
+  message_requests_[buffer] = work_.last_posted();
+  return {};
+}
+
+Status RdmaEndpoint::send_key_message(const KeyMessage& message) {
+  return post_message(std::as_bytes(std::span(&message, 1)), static_cast<uint32_t>(message.kind));
+}
+
+void RdmaEndpoint::take_key_message(std::span<const std::byte> bytes) {
+  const Result<KeyMessage> message = decode_key_message(bytes);
+  if (!message) return die(message.error());
+  switch (message->kind) {
+    case KeyMessageKind::kWanted:
+      return registrar_->want(*message, mailbox_);
+    case KeyMessageKind::kReady:
+      if (const Status learnt = remote_keys_.learn(*message); !learnt) die(learnt.error());
+      return;
+    case KeyMessageKind::kFailed:
+      if (message->error == ENOENT)
+        return die(fail(Errc::kCorrupt, "{} has no such memory registered", peer_).value());
+      return die(fail(Errc::kRefused,
+                      "{} could not pin guest memory for RDMA: {}; raise its limit (ulimit -l "
+                      "unlimited, LimitMEMLOCK=infinity), or use --transport tcp",
+                      peer_, describe_errno(static_cast<int>(message->error)))
+                     .value());
+  }
+}
+
+// Sends what the registrar has made ready, as far as there is room.
+void RdmaEndpoint::answer_questions() {
+  if (!mailbox_->empty()) mailbox_->take(answers_);
+  size_t sent = 0;
+  while (sent < answers_.size() && can_send() && send_key_message(answers_[sent])) ++sent;
+  answers_.erase(answers_.begin(), answers_.begin() + static_cast<ptrdiff_t>(sent));
 }
 
 Result<size_t> RdmaEndpoint::receive(std::span<std::byte> message, Deadline deadline) {
@@ -244,7 +362,9 @@ bool RdmaEndpoint::progress() {
             .value());
     return true;
   }
-  return take_completions();
+  const bool any = take_completions();
+  if (alive() && (!mailbox_->empty() || !answers_.empty())) answer_questions();
+  return any;
 }
 
 bool RdmaEndpoint::take_completions() {
@@ -262,10 +382,17 @@ void RdmaEndpoint::take_completion(const ibv_wc& completion) {
   if (completion.status != IBV_WC_SUCCESS) return take_failure(completion);
   const uint64_t number = number_of(completion.wr_id);
   if (kind_of(completion.wr_id) == RequestKind::kReceive) {
-    inbox_[inbox_pushed_++ % kRdmaMessagesInFlightMax] = {static_cast<uint32_t>(number),
-                                                          completion.byte_len};
+    const auto buffer = static_cast<uint32_t>(number);
+    if ((completion.wc_flags & IBV_WC_WITH_IMM) != 0) {
+      take_key_message(buffers_->incoming(buffer).first(completion.byte_len));
+      if (const Status posted = alive() ? post_receive(buffer) : Status(); !posted)
+        die(posted.error());
+      return;
+    }
+    inbox_[inbox_pushed_++ % kRdmaMessagesInFlightMax] = {buffer, completion.byte_len};
   } else {
     work_.complete(number);
+    if (staging_) staging_->free_up_to(staging_ends_[number % kRdmaRequestsMax]);
   }
 }
 
@@ -349,10 +476,11 @@ void RdmaEndpoint::sleep(Deadline deadline) {
   }
   // What completed before the request gives no event.
   if (progress()) return;
-  std::array<pollfd, 4> polled{{{completion_channel_->fd, POLLIN, 0},
+  std::array<pollfd, 5> polled{{{completion_channel_->fd, POLLIN, 0},
                                 {channel_->fd, POLLIN, 0},
                                 {wake_event_.fd(), POLLIN, 0},
-                                {device_->port_watch().fd(), POLLIN, 0}}};
+                                {device_->port_watch().fd(), POLLIN, 0},
+                                {mailbox_->fd(), POLLIN, 0}}};
   Deadline until = std::min({deadline, next_sign_of_life_, stopped_until_.value_or(deadline)});
   if (!work_.is_complete(sign_of_life_)) until = std::min(until, sign_of_life_until_);
   const int timeout = milliseconds_until(until);

@@ -16,13 +16,13 @@ constexpr auto kAdmissionMax = seconds(5);
 
 }  // namespace
 
-Result<std::unique_ptr<RdmaListener>> RdmaListener::open(std::shared_ptr<RdmaDevice> device,
+Result<std::unique_ptr<RdmaListener>> RdmaListener::open(RdmaParts parts,
                                                          const std::string& address,
                                                          const RdmaOptions& options) {
   ASSIGN_OR_RETURN(std::vector<SocketAddress> candidates, resolve(address, AddressUse::kListen));
   ASSIGN_OR_RETURN(WakeEvent wake_event, WakeEvent::make());
   std::unique_ptr<RdmaListener> listener(
-      new RdmaListener(std::move(device), std::move(wake_event), options));
+      new RdmaListener(std::move(parts), std::move(wake_event), options));
   ASSIGN_OR_RETURN(listener->channel_, make_event_channel());
   Status listening = fail(Errc::kRefused, "'{}' has no address to listen on", address);
   for (const SocketAddress& candidate : candidates) {
@@ -73,7 +73,7 @@ Result<std::unique_ptr<Endpoint>> RdmaListener::admit(VerbsHandle<rdma_cm_id> id
     return fail_errno(errno, "give a connection an event channel of its own");
   const std::string peer = to_string(SocketAddress::of(rdma_get_peer_addr(id.get())));
   ASSIGN_OR_RETURN(std::unique_ptr<RdmaEndpoint> endpoint,
-                   RdmaEndpoint::make(device_, std::move(channel), std::move(id), peer, options_));
+                   RdmaEndpoint::make(parts_, std::move(channel), std::move(id), peer, options_));
   const Greeting answer = make_greeting({{}, greeting.lane}, endpoint->flush_word());
   rdma_conn_param parameters = endpoint->connection_parameters(answer, peer_reads);
   if (rdma_accept(endpoint->id(), &parameters) != 0)

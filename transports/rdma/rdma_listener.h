@@ -16,8 +16,7 @@ namespace godwit {
 // Thread: one calls accept(); shut_down() is for any.
 class RdmaListener final : public Listener {
  public:
-  static Result<std::unique_ptr<RdmaListener>> open(std::shared_ptr<RdmaDevice> device,
-                                                    const std::string& address,
+  static Result<std::unique_ptr<RdmaListener>> open(RdmaParts parts, const std::string& address,
                                                     const RdmaOptions& options);
 
   std::string address() const override { return address_; }
@@ -25,14 +24,14 @@ class RdmaListener final : public Listener {
   void shut_down() override;
 
  private:
-  RdmaListener(std::shared_ptr<RdmaDevice> device, WakeEvent wake_event, const RdmaOptions& options)
-      : device_(std::move(device)), options_(options), wake_event_(std::move(wake_event)) {}
+  RdmaListener(RdmaParts parts, WakeEvent wake_event, const RdmaOptions& options)
+      : parts_(std::move(parts)), options_(options), wake_event_(std::move(wake_event)) {}
 
   Status listen_on(SocketAddress candidate);
   Result<std::unique_ptr<Endpoint>> admit(VerbsHandle<rdma_cm_id> id, const Greeting& greeting,
                                           ReadDepths peer_reads, Deadline deadline);
 
-  std::shared_ptr<RdmaDevice> device_;
+  RdmaParts parts_;
   const RdmaOptions options_;
   WakeEvent wake_event_;
   VerbsHandle<rdma_event_channel> channel_;

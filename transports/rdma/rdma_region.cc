@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "transports/rdma/rdma_region.h"
 
-#include <sys/resource.h>
-
 #include <cerrno>
 
 namespace godwit {
@@ -27,41 +25,25 @@ int access_flags(RemoteAccess access) {
   return flags;
 }
 
-bool pinning_is_limited_below(uint64_t bytes) {
-  rlimit limit{};
-  return getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
-         limit.rlim_cur < bytes;
-}
-
 }  // namespace
 
-Result<std::unique_ptr<RdmaRegion>> RdmaRegion::make(std::shared_ptr<RdmaDevice> device,
-                                                     std::span<std::byte> bytes,
-                                                     RemoteAccess access) {
-  if (bytes.size() > device->region_bytes_max()) {
+Result<VerbsHandle<ibv_mr>> register_with(const RdmaDevice& device, std::span<std::byte> bytes,
+                                          RemoteAccess access) {
+  if (bytes.size() > device.region_bytes_max()) {
     return fail(Errc::kRefused, "{} bytes of memory are more than RDMA device {} registers, {}",
-                bytes.size(), device->name(), device->region_bytes_max());
+                bytes.size(), device.name(), device.region_bytes_max());
   }
   VerbsHandle<ibv_mr> region(
-      ibv_reg_mr(device->domain(), bytes.data(), bytes.size(), access_flags(access)));
-  if (region == nullptr) {
-    const int os_errno = errno;
-    if (os_errno == ENOMEM && pinning_is_limited_below(bytes.size())) {
-      return fail(Errc::kRefused,
-                  "{} bytes of memory cannot be pinned under this limit: raise it (ulimit -l "
-                  "unlimited, or LimitMEMLOCK=infinity of the service)",
-                  bytes.size());
-    }
-    return fail_errno(os_errno, "register {} bytes with {}", bytes.size(), device->name());
-  }
-  return std::unique_ptr<RdmaRegion>(new RdmaRegion(std::move(device), bytes, std::move(region)));
+      ibv_reg_mr(device.domain(), bytes.data(), bytes.size(), access_flags(access)));
+  if (region == nullptr)
+    return fail_errno(errno, "register {} bytes with RDMA device {}", bytes.size(), device.name());
+  return region;
 }
 
 RemoteRegion RdmaRegion::describe() const {
   // SAFETY: only as a number, which is how verbs names remote memory.
-  return {.base = reinterpret_cast<uint64_t>(bytes_.data()),
-          .size_bytes = bytes_.size(),
-          .key = region_->rkey};
+  return {
+      .base = reinterpret_cast<uint64_t>(bytes_.data()), .size_bytes = bytes_.size(), .key = key_};
 }
 
 }  // namespace godwit

@@ -1,33 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A memory region: pinned, and known to the device under a local and a remote key.
+// Registered memory, as the engine holds it.
 #pragma once
 
 #include <memory>
+#include <span>
 
 #include "engine/transport.h"
+#include "transports/rdma/pin_limit.h"
+#include "transports/rdma/pinned_chunks.h"
 #include "transports/rdma/rdma_device.h"
 
 namespace godwit {
 
+// Pins `bytes` and makes it known to the device.
+Result<VerbsHandle<ibv_mr>> register_with(const RdmaDevice& device, std::span<std::byte> bytes,
+                                          RemoteAccess access);
+
 class RdmaRegion final : public MemoryRegion {
  public:
-  // Errors: kRefused, with the number, when RLIMIT_MEMLOCK does not allow to pin so much.
-  static Result<std::unique_ptr<RdmaRegion>> make(std::shared_ptr<RdmaDevice> device,
-                                                  std::span<std::byte> bytes, RemoteAccess access);
+  // A region without `chunks` is never pinned: lanes copy what leaves it (staging_ring.h).
+  RdmaRegion(std::span<std::byte> bytes, uint64_t key, std::shared_ptr<PinnedChunks> chunks,
+             PinReservation reservation)
+      : bytes_(bytes),
+        key_(key),
+        chunks_(std::move(chunks)),
+        reservation_(std::move(reservation)) {}
+  ~RdmaRegion() override {
+    if (chunks_) chunks_->close();
+  }
 
   std::span<std::byte> bytes() const override { return bytes_; }
   RemoteRegion describe() const override;
-  uint32_t local_key() const { return region_->lkey; }
+  PinnedChunks* chunks() const { return chunks_.get(); }
 
  private:
-  RdmaRegion(std::shared_ptr<RdmaDevice> device, std::span<std::byte> bytes,
-             VerbsHandle<ibv_mr> region)
-      : device_(std::move(device)), bytes_(bytes), region_(std::move(region)) {}
-
-  std::shared_ptr<RdmaDevice> device_;  // its protection domain outlives the region
   std::span<std::byte> bytes_;
-  VerbsHandle<ibv_mr> region_;
+  uint64_t key_;
+  // Shared with the threads that register, and with lanes that answer the peer.
+  std::shared_ptr<PinnedChunks> chunks_;
+  PinReservation reservation_;
 };
 
 }  // namespace godwit

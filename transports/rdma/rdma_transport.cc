@@ -3,11 +3,13 @@
 
 #include <cerrno>
 
+#include "engine/base/check.h"
 #include "transports/address/socket_address.h"
 #include "transports/rdma/rdma_device.h"
 #include "transports/rdma/rdma_endpoint.h"
 #include "transports/rdma/rdma_listener.h"
 #include "transports/rdma/rdma_region.h"
+#include "transports/rdma/registrar.h"
 
 namespace godwit {
 namespace {
@@ -36,7 +38,9 @@ Result<std::unique_ptr<RdmaTransport>> RdmaTransport::open(RdmaOptions options) 
 }
 
 RdmaTransport::RdmaTransport(std::shared_ptr<RdmaDevice> device, RdmaOptions options)
-    : device_(std::move(device)), options_(std::move(options)) {}
+    : device_(std::move(device)),
+      registrar_(std::make_shared<Registrar>()),
+      options_(std::move(options)) {}
 
 RdmaTransport::~RdmaTransport() = default;
 
@@ -47,9 +51,20 @@ Capabilities RdmaTransport::capabilities() const {
           .operations_in_flight_max = kRdmaOperationsInFlightMax};
 }
 
-Result<std::unique_ptr<MemoryRegion>> RdmaTransport::register_memory(std::span<std::byte> bytes,
-                                                                     RemoteAccess access) {
-  return RdmaRegion::make(device_, bytes, access);
+Result<std::unique_ptr<MemoryRegion>> RdmaTransport::make_region(std::span<std::byte> bytes,
+                                                                 RemoteAccess access,
+                                                                 PageStability stability) {
+  if (stability == PageStability::kReplaceable) {
+    CHECK(access == RemoteAccess::kNone);
+    return std::make_unique<RdmaRegion>(bytes, 0, nullptr, PinReservation());
+  }
+  ASSIGN_OR_RETURN(PinReservation reservation, PinReservation::make(bytes.size()));
+  auto chunks = std::make_shared<PinnedChunks>(device_, bytes, access);
+  uint64_t key = 0;
+  if (access != RemoteAccess::kNone) {
+    ASSIGN_OR_RETURN(key, registrar_->publish(chunks));
+  }
+  return std::make_unique<RdmaRegion>(bytes, key, std::move(chunks), std::move(reservation));
 }
 
 Result<std::unique_ptr<Endpoint>> RdmaTransport::connect(const std::string& address,
@@ -73,9 +88,9 @@ Result<std::unique_ptr<Endpoint>> RdmaTransport::connect_to(const SocketAddress&
   ASSIGN_OR_RETURN(VerbsHandle<rdma_event_channel> channel, make_event_channel());
   ASSIGN_OR_RETURN(VerbsHandle<rdma_cm_id> id,
                    resolve_peer(channel.get(), *device_, peer, deadline));
-  ASSIGN_OR_RETURN(
-      std::unique_ptr<RdmaEndpoint> endpoint,
-      RdmaEndpoint::make(device_, std::move(channel), std::move(id), address, options_));
+  ASSIGN_OR_RETURN(std::unique_ptr<RdmaEndpoint> endpoint,
+                   RdmaEndpoint::make({device_, registrar_}, std::move(channel), std::move(id),
+                                      address, options_));
   const Greeting greeting = make_greeting(ticket, endpoint->flush_word());
   rdma_conn_param parameters = endpoint->connection_parameters(greeting);
   if (rdma_connect(endpoint->id(), &parameters) != 0)
@@ -93,7 +108,7 @@ Result<std::unique_ptr<Endpoint>> RdmaTransport::connect_to(const SocketAddress&
 }
 
 Result<std::unique_ptr<Listener>> RdmaTransport::listen(const std::string& address) {
-  return RdmaListener::open(device_, address, options_);
+  return RdmaListener::open({device_, registrar_}, address, options_);
 }
 
 std::string RdmaTransport::device_name() const {

@@ -12,6 +12,7 @@
 namespace godwit {
 
 class RdmaDevice;
+class Registrar;
 struct SocketAddress;
 
 class RdmaTransport final : public Transport {
@@ -21,9 +22,6 @@ class RdmaTransport final : public Transport {
   ~RdmaTransport() override;
 
   Capabilities capabilities() const override;
-  // Pins the memory. Errors: kRefused when RLIMIT_MEMLOCK does not allow that.
-  Result<std::unique_ptr<MemoryRegion>> register_memory(std::span<std::byte> bytes,
-                                                        RemoteAccess access) override;
   // Errors: kRefused when the other side does not accept the ticket; kPeerLost when nobody is
   // there.
   Result<std::unique_ptr<Endpoint>> connect(const std::string& address, const LaneTicket& ticket,
@@ -38,12 +36,18 @@ class RdmaTransport final : public Transport {
  private:
   RdmaTransport(std::shared_ptr<RdmaDevice> device, RdmaOptions options);
 
+  // Stable memory is pinned later, chunk by chunk. Errors: kRefused when RLIMIT_MEMLOCK does not
+  // allow that.
+  Result<std::unique_ptr<MemoryRegion>> make_region(std::span<std::byte> bytes, RemoteAccess access,
+                                                    PageStability stability) override;
+
   Result<std::unique_ptr<Endpoint>> connect_to(const SocketAddress& peer,
                                                const std::string& address, const LaneTicket& ticket,
                                                Deadline deadline);
 
   // Shared by the transport, its regions and its endpoints, which may be destroyed in any order.
   std::shared_ptr<RdmaDevice> device_;
+  std::shared_ptr<Registrar> registrar_;
   const RdmaOptions options_;
 };
 

@@ -36,8 +36,9 @@ Capabilities TcpTransport::capabilities() const {
           .operations_in_flight_max = kTcpOperationsInFlightMax};
 }
 
-Result<std::unique_ptr<MemoryRegion>> TcpTransport::register_memory(std::span<std::byte> bytes,
-                                                                    RemoteAccess access) {
+Result<std::unique_ptr<MemoryRegion>> TcpTransport::make_region(std::span<std::byte> bytes,
+                                                                RemoteAccess access,
+                                                                PageStability) {
   return TcpRegion::open(regions_, bytes, access);
 }
 

@@ -21,8 +21,6 @@ class TcpTransport final : public Transport {
   ~TcpTransport() override;
 
   Capabilities capabilities() const override;
-  Result<std::unique_ptr<MemoryRegion>> register_memory(std::span<std::byte> bytes,
-                                                        RemoteAccess access) override;
   // Errors: kRefused when the other side does not accept the ticket; kPeerLost when nobody is
   // there.
   Result<std::unique_ptr<Endpoint>> connect(const std::string& address, const LaneTicket& ticket,
@@ -30,6 +28,8 @@ class TcpTransport final : public Transport {
   Result<std::unique_ptr<Listener>> listen(const std::string& address) override;
 
  private:
+  Result<std::unique_ptr<MemoryRegion>> make_region(std::span<std::byte> bytes, RemoteAccess access,
+                                                    PageStability stability) override;
   explicit TcpTransport(TcpOptions options);
 
   const TcpOptions options_;
