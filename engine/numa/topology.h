@@ -30,10 +30,12 @@ struct Device {
   enum class Kind : uint8_t { kRdma = 1, kNetwork = 2 };
 
   Kind kind;
-  std::string name;        // mlx5_0, rxe0; eth0
-  int node;                // kUnknownNode where the machine does not tell, or names several
-  std::string interface;   // of an RDMA device: the network interface it stands on, "" if none
-  std::string port_state;  // of an RDMA device: "ACTIVE", "DOWN"; "" where it is not told
+  std::string name;       // mlx5_0, rxe0; eth0
+  int node;               // kUnknownNode where the machine does not tell, or names several
+  std::string interface;  // of an RDMA device: the network interface it stands on, "" if none
+  // Of an RDMA device its port's, "ACTIVE" or "DOWN"; of an interface "up", "down" or "unknown"; ""
+  // where it is not told.
+  std::string state;
 };
 
 struct Topology {
@@ -41,7 +43,7 @@ struct Topology {
   NodeDistances distances;
   std::vector<Device> devices;  // RDMA devices first, each kind by name
 
-  // Returns the machine that this runs on, with what rdma_links.h adds about its RDMA devices.
+  // Returns the machine that this runs on, with what device_links.h adds.
   static Result<Topology> of_this_host();
 
   // Return a machine that was recorded (`lstopo --of xml`). Errors: kCorrupt.

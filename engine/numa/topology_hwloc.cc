@@ -12,7 +12,7 @@
 #include <memory>
 #include <utility>
 
-#include "engine/numa/rdma_links.h"
+#include "engine/numa/device_links.h"
 #include "engine/numa/topology.h"
 
 namespace godwit::numa {
@@ -100,7 +100,7 @@ std::vector<Device> devices_of(hwloc_topology_t topology) {
          .name = device->name,
          .node = node_of(topology, device),
          .interface = "",
-         .port_state = ""});
+         .state = ""});
   }
   sort_devices(devices);
   return devices;
@@ -120,7 +120,7 @@ Result<Topology> Topology::of_this_host() {
     return fail_errno(errno, "read this host's NUMA map");
   Topology host = describe(topology.get());
   // hwloc can be told by its environment to describe another machine than this.
-  if (::hwloc_topology_is_thissystem(topology.get()) != 0) add_rdma_links(host, "/sys");
+  if (::hwloc_topology_is_thissystem(topology.get()) != 0) add_device_links(host, "/sys");
   return host;
 }
 

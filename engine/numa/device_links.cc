@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/numa/rdma_links.h"
+#include "engine/numa/device_links.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -64,7 +64,7 @@ Device& find_or_add_rdma_device(std::vector<Device>& devices, const std::string&
                                      .name = name,
                                      .node = kUnknownNode,
                                      .interface = "",
-                                     .port_state = ""});
+                                     .state = ""});
 }
 
 int search_node(const Topology& topology, const std::string& sysfs, const std::string& interface,
@@ -86,15 +86,18 @@ int search_node(const Topology& topology, const std::string& sysfs, const std::s
 
 }  // namespace
 
-void add_rdma_links(Topology& topology, const std::string& sysfs) {
+void add_device_links(Topology& topology, const std::string& sysfs) {
   const std::string folder = sysfs + "/class/infiniband/";
   for (const std::string& name : list_folder(folder)) {
     Device& device = find_or_add_rdma_device(topology.devices, name);
     device.interface = interface_of(folder + name);
-    device.port_state = port_state_of(folder + name);
+    device.state = port_state_of(folder + name);
     if (device.node == kUnknownNode)
       device.node = node_of_interface(topology, sysfs, device.interface);
   }
+  for (Device& device : topology.devices)
+    if (device.kind == Device::Kind::kNetwork)
+      device.state = read_line(sysfs + "/class/net/" + device.name + "/operstate");
   sort_devices(topology.devices);
 }
 
