@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/numa/device_links.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -37,7 +39,7 @@ std::string interface_of(const std::string& device_folder) {
   std::string name = read_line(device_folder + "/parent");
   if (!name.empty()) return name;
   for (const std::string& port : list_folder(device_folder + "/ports")) {
-    name = read_line(device_folder + "/ports/" + port + "/gid_attrs/ndevs/0");
+    name = read_line(fmt::format("{}/ports/{}/gid_attrs/ndevs/0", device_folder, port));
     if (!name.empty()) return name;
   }
   const std::vector<std::string> of_the_card = list_folder(device_folder + "/device/net");
@@ -48,8 +50,8 @@ std::string interface_of(const std::string& device_folder) {
 std::string port_state_of(const std::string& device_folder) {
   std::string first;
   for (const std::string& port : list_folder(device_folder + "/ports")) {
-    std::string state = read_line(device_folder + "/ports/" + port + "/state");  // "4: ACTIVE"
-    const size_t colon = state.find(": ");
+    std::string state = read_line(fmt::format("{}/ports/{}/state", device_folder, port));
+    const size_t colon = state.find(": ");  // "4: ACTIVE"
     if (colon != std::string::npos) state.erase(0, colon + 2);
     if (state == "ACTIVE") return state;
     if (first.empty()) first = state;
@@ -75,7 +77,7 @@ int search_node(const Topology& topology, const std::string& sysfs, const std::s
 
   constexpr std::string_view kLower = "lower_";
   int node = kUnknownNode;
-  for (const std::string& entry : list_folder(sysfs + "/class/net/" + interface)) {
+  for (const std::string& entry : list_folder(fmt::format("{}/class/net/{}", sysfs, interface))) {
     if (!entry.starts_with(kLower)) continue;
     const int below = search_node(topology, sysfs, entry.substr(kLower.size()), depth + 1);
     if (below == kUnknownNode || (node != kUnknownNode && node != below)) return kUnknownNode;
@@ -97,7 +99,7 @@ void add_device_links(Topology& topology, const std::string& sysfs) {
   }
   for (Device& device : topology.devices)
     if (device.kind == Device::Kind::kNetwork)
-      device.state = read_line(sysfs + "/class/net/" + device.name + "/operstate");
+      device.state = read_line(fmt::format("{}/class/net/{}/operstate", sysfs, device.name));
   sort_devices(topology.devices);
 }
 

@@ -53,6 +53,19 @@ Topology this_host() {
   return std::move(*topology);
 }
 
+// Containers often forbid both system calls; the lab does not.
+class MemoryTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    Memory memory(MAP_PRIVATE);
+    const Status placed = prefer_node(memory.bytes(), this_host().nodes.front().number);
+    if (!placed && placed.error().os_errno == EPERM && std::getenv("GODWIT_LAB") == nullptr)
+      GTEST_SKIP() << to_string(placed.error());
+  }
+};
+using MemoryBinding = MemoryTest;
+using PageLocation = MemoryTest;
+
 TEST(ThisHost, HasNodesWithMemoryAndCpus) {
   const Topology topology = this_host();
 
@@ -67,7 +80,7 @@ TEST(ThisHost, LabHasTwoNodes) {
   EXPECT_EQ(this_host().nodes.size(), 2U);
 }
 
-TEST(MemoryBinding, PagesAreTakenFromTheNodeThatWasAskedFor) {
+TEST_F(MemoryBinding, PagesAreTakenFromTheNodeThatWasAskedFor) {
   for (const NumaNode& node : this_host().nodes) {
     for (const int sharing : {MAP_PRIVATE, MAP_SHARED}) {
       Memory memory(sharing);
@@ -81,7 +94,7 @@ TEST(MemoryBinding, PagesAreTakenFromTheNodeThatWasAskedFor) {
   }
 }
 
-TEST(MemoryBinding, HoldsForWhatAnotherProcessTouches) {
+TEST_F(MemoryBinding, HoldsForWhatAnotherProcessTouches) {
   for (const NumaNode& node : this_host().nodes) {
     Memory memory(MAP_SHARED);
     ASSERT_TRUE(prefer_node(memory.bytes(), node.number));
@@ -104,7 +117,7 @@ TEST(MemoryBinding, HoldsForWhatAnotherProcessTouches) {
   }
 }
 
-TEST(MemoryBinding, NodeThatIsNotThereIsAnError) {
+TEST_F(MemoryBinding, NodeThatIsNotThereIsAnError) {
   Memory memory(MAP_PRIVATE);
 
   Status status = prefer_node(memory.bytes(), kNoSuchNode);
@@ -114,20 +127,20 @@ TEST(MemoryBinding, NodeThatIsNotThereIsAnError) {
             "place 1048576 bytes of memory on NUMA node 900: Invalid argument");
 }
 
-TEST(MemoryBinding, UnknownNodeAsksForNothing) {
+TEST_F(MemoryBinding, UnknownNodeAsksForNothing) {
   Memory memory(MAP_PRIVATE);
 
   EXPECT_TRUE(prefer_node(memory.bytes(), kUnknownNode));
 }
 
-TEST(PageLocation, LookingAllocatesNothing) {
+TEST_F(PageLocation, LookingAllocatesNothing) {
   Memory memory(MAP_PRIVATE);
 
   EXPECT_EQ(find_node(memory.range()), kUnknownNode);
   EXPECT_EQ(find_node(memory.range()), kUnknownNode);
 }
 
-TEST(PageLocation, PageOfZeroesIsNowhere) {
+TEST_F(PageLocation, PageOfZeroesIsNowhere) {
   Memory memory(MAP_PRIVATE);
   volatile const std::byte* first = memory.bytes().data();
   const std::byte read = *first;  // maps the kernel's page of zeroes
@@ -136,7 +149,7 @@ TEST(PageLocation, PageOfZeroesIsNowhere) {
   EXPECT_EQ(find_node(memory.range()), kUnknownNode);
 }
 
-TEST(PageLocation, SaysWhichPagesAreThere) {
+TEST_F(PageLocation, SaysWhichPagesAreThere) {
   Memory memory(MAP_PRIVATE);
   memory.bytes()[kBasePageBytes] = std::byte{1};
   const uint64_t start = memory.range().start;
@@ -149,7 +162,7 @@ TEST(PageLocation, SaysWhichPagesAreThere) {
   EXPECT_GE((*nodes)[1], 0);
 }
 
-TEST(PageLocation, ProcessThatIsGoneIsAnError) {
+TEST_F(PageLocation, ProcessThatIsGoneIsAnError) {
   const pid_t child = ::fork();
   if (child == 0) ::_exit(0);
   ::waitpid(child, nullptr, 0);
@@ -160,7 +173,7 @@ TEST(PageLocation, ProcessThatIsGoneIsAnError) {
   EXPECT_EQ(node.error().os_errno, ESRCH);
 }
 
-TEST(PageLocation, MostFrequentNodeWins) {
+TEST(PageNodes, MostFrequentOneWins) {
   EXPECT_EQ(most_frequent_node(std::vector<int>{1, -1, -1, -1, 0, 1}), 1);
   EXPECT_EQ(most_frequent_node(std::vector<int>{3, 2}), 2);
   EXPECT_EQ(most_frequent_node(std::vector<int>{-1}), kUnknownNode);
