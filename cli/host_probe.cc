@@ -103,21 +103,24 @@ Finding probe_huge_pages() {
   return {"huge-pages", Verdict::kFact, text.empty() ? "none" : text};
 }
 
-Finding probe_numa() {
+Finding probe_numa(const Result<numa::Topology>& topology) {
+  if (!topology) return {"numa", Verdict::kFact, to_string(topology.error())};
   std::string text;
-  for (const std::string& node : list_folder("/sys/devices/system/node")) {
-    if (!node.starts_with("node")) continue;
-    text += fmt::format("{}{}: CPUs {}", text.empty() ? "" : ", ", node,
-                        read_line("/sys/devices/system/node/" + node + "/cpulist"));
+  for (const numa::NumaNode& node : topology->nodes) {
+    text += fmt::format("{}node{}: CPUs {}", text.empty() ? "" : ", ", node.number,
+                        numa::to_string(node.cpus()));
   }
-  return {"numa", Verdict::kFact, text.empty() ? "one node" : text};
+  return {"numa", Verdict::kFact, text};
 }
 
-Finding probe_rdma_devices() {
+Finding probe_rdma_devices(const Result<numa::Topology>& topology) {
+  if (!topology) return {"rdma-devices", Verdict::kFact, to_string(topology.error())};
   std::string text;
-  for (const std::string& device : list_folder("/sys/class/infiniband")) {
-    text += fmt::format("{}{} (NUMA node {})", text.empty() ? "" : ", ", device,
-                        read_line("/sys/class/infiniband/" + device + "/device/numa_node"));
+  for (const numa::Device& device : topology->devices) {
+    if (device.kind != numa::Device::Kind::kRdma) continue;
+    text +=
+        fmt::format("{}{} (NUMA node {})", text.empty() ? "" : ", ", device.name,
+                    device.node == numa::kUnknownNode ? "not known" : std::to_string(device.node));
   }
   return {"rdma-devices", Verdict::kFact, text.empty() ? "none" : text};
 }
@@ -136,7 +139,7 @@ const char* to_string(Verdict verdict) {
 
 }  // namespace
 
-std::vector<Finding> probe_host() {
+std::vector<Finding> probe_host(const Result<numa::Topology>& topology) {
   return {probe_kernel(),
           probe_dirty_tracking(),
           probe_attaching(),
@@ -144,12 +147,13 @@ std::vector<Finding> probe_host() {
           probe_locked_memory(),
           probe_kvm(),
           probe_huge_pages(),
-          probe_numa(),
-          probe_rdma_devices(),
+          probe_numa(topology),
+          probe_rdma_devices(topology),
           {"lanes", Verdict::kFact, fmt::format("{} by default", default_lane_count())}};
 }
 
-std::string render_findings_json(const std::vector<Finding>& findings) {
+std::string render_findings_json(const std::vector<Finding>& findings,
+                                 const nlohmann::ordered_json& numa) {
   using Json = nlohmann::ordered_json;
   Json list = Json::array();
   bool ready = true;
@@ -158,7 +162,7 @@ std::string render_findings_json(const std::vector<Finding>& findings) {
     list.push_back(
         {{"name", finding.name}, {"verdict", to_string(finding.verdict)}, {"text", finding.text}});
   }
-  Json json = {{"schema", 1}, {"ready", ready}, {"findings", list}};
+  Json json = {{"schema", 1}, {"ready", ready}, {"findings", list}, {"numa", numa}};
   return json.dump(2, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
 }
 

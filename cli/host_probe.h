@@ -3,10 +3,13 @@
 // What this host can do for a migration, found by doing it, never by looking at versions.
 #pragma once
 
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
 #include "engine/base/result.h"
+#include "engine/numa/topology.h"
 
 namespace godwit::cli {
 
@@ -18,9 +21,12 @@ struct Finding {
   std::string text;  // what was found, and what to change when it is missing
 };
 
-std::vector<Finding> probe_host();
+// `topology` is this host's, or why it could not be read.
+std::vector<Finding> probe_host(const Result<numa::Topology>& topology);
 
-std::string render_findings_json(const std::vector<Finding>& findings);
+// `numa` goes in as it is.
+std::string render_findings_json(const std::vector<Finding>& findings,
+                                 const nlohmann::ordered_json& numa);
 std::string render_findings_text(const std::vector<Finding>& findings);
 
 }  // namespace godwit::cli

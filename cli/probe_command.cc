@@ -2,21 +2,40 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
 #include <vector>
 
 #include "cli/command.h"
 #include "cli/console.h"
 #include "cli/host_probe.h"
+#include "cli/placement_preview.h"
+#include "engine/numa/topology.h"
 
 namespace godwit::cli {
 namespace {
 
 enum class Rendering : uint8_t { kText = 1, kJson = 2 };
 
+std::string render_json(const std::vector<Finding>& findings,
+                        const Result<numa::Topology>& topology) {
+  nlohmann::ordered_json numa;
+  if (topology) numa = placement_json(*topology, preview_placement(*topology));
+  return render_findings_json(findings, numa);
+}
+
+std::string render_text(const std::vector<Finding>& findings,
+                        const Result<numa::Topology>& topology) {
+  std::string text = render_findings_text(findings);
+  if (topology) text += render_placement_text(*topology, preview_placement(*topology));
+  return text;
+}
+
 ExitCode probe(Rendering rendering) {
-  std::vector<Finding> findings = probe_host();
-  write_stdout(rendering == Rendering::kJson ? render_findings_json(findings)
-                                             : render_findings_text(findings));
+  const Result<numa::Topology> topology = numa::Topology::of_this_host();
+  const std::vector<Finding> findings = probe_host(topology);
+  write_stdout(rendering == Rendering::kJson ? render_json(findings, topology)
+                                             : render_text(findings, topology));
   bool missing = std::any_of(findings.begin(), findings.end(), [](const Finding& finding) {
     return finding.verdict == Finding::Verdict::kMissing;
   });

@@ -85,6 +85,20 @@ class Program(unittest.TestCase):
         names = {finding["name"] for finding in probe["findings"]}
         self.assertLessEqual({"dirty-tracking", "attaching", "io-uring", "numa", "kvm"}, names)
 
+    def test_probe_tells_the_nodes_of_this_host(self):
+        numa = json.loads(godwit("probe", "--json").stdout)["numa"]
+        numbers = [node["node"] for node in numa["nodes"]]
+        self.assertTrue(numbers)
+        cpus = {cpu for node in numa["nodes"] for cpu in node["cpus"]}
+        self.assertLessEqual(os.sched_getaffinity(0), cpus)
+        for node in numa["nodes"]:
+            self.assertEqual(len(node["distances"]), len(numbers))
+        for device in numa["devices"]:
+            self.assertIn(device["node"], [*numbers, None])
+        text = godwit("probe").stdout
+        for number in numbers:
+            self.assertRegex(text, rf"(?m)^ +node {number} .*CPUs .*, distances ")
+
     def test_completion_completes_options(self):
         script = self.folder / "completion"
         script.write_text(godwit("completion", "bash").stdout)
