@@ -211,7 +211,7 @@ Result<std::vector<Lane>> make_lanes(RdmaTransport& transport, const Settings& s
     ASSIGN_OR_RETURN(Lane lane, make_lane(transport));
     const Deadline deadline = deadline_in(kPatience);
     ASSIGN_OR_RETURN(lane.endpoint, listener != nullptr
-                                        ? listener->accept(ticket, deadline)
+                                        ? test::accept_lane(*listener, ticket, deadline)
                                         : transport.connect(settings.address, ticket, deadline));
     RETURN_IF_ERROR(exchange_regions(lane));
     lanes.push_back(std::move(lane));

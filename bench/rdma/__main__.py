@@ -71,7 +71,8 @@ def measure_migrations(arguments):
         key_file = f"{folder}/key"
         subprocess.run([paths.GODWIT, "keygen", key_file], check=True, capture_output=True)
         place = Place(arguments.qemu, namespace=False, timeout_s=180)
-        results, failures = series.run(migrations.all_tools(HOST, key_file, arguments.transport), [profile], runs, place)
+        tools = migrations.all_tools(HOST, DEVICE, key_file, arguments.transport)
+        results, failures = series.run(tools, [profile], runs, place)
     rows = make_rows(results)
     print(f"{migrations.markdown(rows)}\n", flush=True)
     return rows, failures

@@ -16,12 +16,13 @@ PROFILE = Profile("loop-8m", "512 MiB guest, 320 MiB non-zero, 8 MiB dirtied in 
                   downtime_limit_ms=1000, memory_mib=512, fill_mib=320)
 
 
-def all_tools(host, key_file, transport):
+def all_tools(host, device, key_file, transport):
+    rail = ("--rail", device) if transport == "rdma" else ()
     return [
         QemuTool("qemu-rdma", address=f"rdma:{host}:{PORT}"),
         QemuTool("qemu-rdma-pin-all", ["rdma-pin-all"], address=f"rdma:{host}:{PORT}"),
         QemuTool("qemu-tcp", address=f"tcp:{host}:{PORT}"),
-        GodwitTool(f"godwit-{transport}", host, ("--transport", transport, "--psk-file", key_file)),
+        GodwitTool(f"godwit-{transport}", host, ("--transport", transport, *rail, "--psk-file", key_file)),
     ]
 
 
