@@ -67,16 +67,17 @@ class QemuTool:
 class GodwitTool:
     """Two Godwit agents, one beside each QEMU. `arguments` are given to both."""
 
-    def __init__(self, name="godwit", host="127.0.0.1", arguments=()):
+    def __init__(self, name="godwit", host="127.0.0.1", arguments=(), send_arguments=(), receive_arguments=()):
         self.name = name
         self._address = f"{host}:{agent.PORT}"
-        self._arguments = arguments
+        self._send_arguments = (*arguments, *send_arguments)
+        self._receive_arguments = (*arguments, *receive_arguments)
 
     def migrate(self, source, destination, folder, netns, downtime_limit_ms, timeout_s):
-        with agent.receive(destination, folder, self._address, netns, extra=self._arguments) as receiver:
+        with agent.receive(destination, folder, self._address, netns, extra=self._receive_arguments) as receiver:
             started = time.monotonic()
             with agent.send(source, folder, self._address, netns,
-                            extra=(*self._arguments, "--downtime-limit", f"{downtime_limit_ms}ms")) as sender, \
+                            extra=(*self._send_arguments, "--downtime-limit", f"{downtime_limit_ms}ms")) as sender, \
                  _MemoryWatch(receiver, sender) as memory:
                 try:
                     destination.qmp.wait_event("RESUME", timeout_s)

@@ -18,9 +18,10 @@ from moves import series
 from moves.measure import Place
 from moves.rows import rows as make_rows
 
-from . import migrations, transfers
+from . import migrations, rails, transfers
 
 DEVICE = "rxe0"
+PARTS = ("transfers", "migrations", "rails")
 HOST = "10.77.0.1"  # the address of that device in the lab
 
 
@@ -31,7 +32,7 @@ def parse_arguments():
     parser.add_argument("--json", metavar="FILE", type=os.path.abspath, help="write rows and targets there")
     parser.add_argument("--quick", action="store_true", help="fewer sizes and repetitions: some minutes")
     parser.add_argument("--runs", type=int, metavar="N", help="repetitions (default: transfers 5, moves 3; --quick: 3, 2)")
-    parser.add_argument("--only", choices=["transfers", "migrations"], help="measure one part")
+    parser.add_argument("--only", choices=PARTS, help="measure one part")
     parser.add_argument("--qemu", choices=["7.2", "10.0"], default="7.2", help="which QEMU moves (default 7.2)")
     parser.add_argument("--transport", choices=["rdma", "tcp"], default="rdma",
                         help="what Godwit's migrations go over (default rdma)")
@@ -62,20 +63,29 @@ def measure_transfers(arguments):
     return rows
 
 
-def measure_migrations(arguments):
+def measure_moves(part, make_tools, arguments):
+    """`part`: migrations or rails, each with its guest, tools, and table. make_tools(key_file) returns the tools."""
     runs = arguments.runs or (2 if arguments.quick else 3)
-    profile = migrations.PROFILE
-    print(f"Migrations of a {profile.title} (downtime limit {profile.downtime_limit_ms} ms), QEMU {arguments.qemu}, "
-          f"TCG, memory preallocated on both sides; {runs} runs, median, range in brackets\n", flush=True)
+    print(f"Migrations of a {part.PROFILE.title} (downtime limit {part.PROFILE.downtime_limit_ms} ms), QEMU "
+          f"{arguments.qemu}, TCG, memory preallocated on both sides; {runs} runs, median, range in brackets\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         key_file = f"{folder}/key"
         subprocess.run([paths.GODWIT, "keygen", key_file], check=True, capture_output=True)
         place = Place(arguments.qemu, namespace=False, timeout_s=180)
-        tools = migrations.all_tools(HOST, DEVICE, key_file, arguments.transport)
-        results, failures = series.run(tools, [profile], runs, place)
+        results, failures = series.run(make_tools(key_file), [part.PROFILE], runs, place)
     rows = make_rows(results)
-    print(f"{migrations.markdown(rows)}\n", flush=True)
+    print(f"{part.markdown(rows)}\n", flush=True)
     return rows, failures
+
+
+def measure_migrations(arguments):
+    return measure_moves(migrations, lambda key_file: migrations.all_tools(HOST, DEVICE, key_file, arguments.transport),
+                         arguments)
+
+
+def measure_rails(arguments):
+    with rails.Links():
+        return measure_moves(rails, lambda key_file: rails.all_tools(HOST, key_file), arguments)
 
 
 def print_targets(targets):
@@ -90,15 +100,17 @@ def main():
     arguments = parse_arguments()
     if not os.environ.get("GODWIT_LAB"):
         enter_lab(arguments)
-    result = {"schema": "godwit-bench-rdma-1", "transfers": [], "migrations": [], "targets": [], "failures": []}
-    if arguments.only != "migrations":
+    parts = [arguments.only] if arguments.only else PARTS
+    result = {"schema": "godwit-bench-rdma-1", "targets": [], "failures": []}
+    if "transfers" in parts:
         result["transfers"] = measure_transfers(arguments)
         result["targets"] += transfers.targets(result["transfers"])
         result["failures"] += [text for row in result["transfers"] for text in row.pop("failures")]
-    if arguments.only != "transfers":
-        result["migrations"], failures = measure_migrations(arguments)
-        result["targets"] += migrations.targets(result["migrations"])
-        result["failures"] += failures
+    for name, part, measure in (("migrations", migrations, measure_migrations), ("rails", rails, measure_rails)):
+        if name in parts:
+            result[name], failures = measure(arguments)
+            result["targets"] += part.targets(result[name])
+            result["failures"] += failures
     print_targets(result["targets"])
     for text in result["failures"]:
         print(f"- did not complete: {text}")
