@@ -31,7 +31,8 @@ def parse_arguments():
         "side by side in one boot of the RDMA lab.")
     parser.add_argument("--json", metavar="FILE", type=os.path.abspath, help="write rows and targets there")
     parser.add_argument("--quick", action="store_true", help="fewer sizes and repetitions: some minutes")
-    parser.add_argument("--runs", type=int, metavar="N", help="repetitions (default: transfers 5, moves 3; --quick: 3, 2)")
+    parser.add_argument("--runs", type=int, metavar="N",
+                        help="repetitions (default: transfers 5, moves 3; --quick: 3, 2)")
     parser.add_argument("--only", choices=PARTS, help="measure one part")
     parser.add_argument("--qemu", choices=["7.2", "10.0"], default="7.2", help="which QEMU moves (default 7.2)")
     parser.add_argument("--transport", choices=["rdma", "tcp"], default="rdma",
@@ -53,8 +54,8 @@ def measure_transfers(arguments):
     extent = transfers.QUICK if arguments.quick else transfers.Extent()
     if arguments.runs:
         extent = dataclasses.replace(extent, repetitions=arguments.runs)
-    print(f"One-sided transfers, {DEVICE} to itself, {extent.repetitions} runs each in turn; median, range in brackets; "
-          f"the ratio is the median of those of neighbouring runs\n\n{transfers.HEADING}", flush=True)
+    print(f"One-sided transfers, {DEVICE} to itself, {extent.repetitions} runs each in turn; median, range in "
+          f"brackets; the ratio is the median of those of neighbouring runs\n\n{transfers.HEADING}", flush=True)
     rows = []
     for transfer in transfers.all_transfers(extent, DEVICE):
         rows.append(transfers.compare(transfer, HOST, extent.repetitions))
@@ -67,7 +68,8 @@ def measure_moves(part, make_tools, arguments):
     """`part`: migrations or rails, each with its guest, tools, and table. make_tools(key_file) returns the tools."""
     runs = arguments.runs or (2 if arguments.quick else 3)
     print(f"Migrations of a {part.PROFILE.title} (downtime limit {part.PROFILE.downtime_limit_ms} ms), QEMU "
-          f"{arguments.qemu}, TCG, memory preallocated on both sides; {runs} runs, median, range in brackets\n", flush=True)
+          f"{arguments.qemu}, TCG, memory preallocated on both sides; {runs} runs, median, range in brackets\n",
+          flush=True)
     with tempfile.TemporaryDirectory() as folder:
         key_file = f"{folder}/key"
         subprocess.run([paths.GODWIT, "keygen", key_file], check=True, capture_output=True)

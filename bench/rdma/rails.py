@@ -105,9 +105,9 @@ def markdown(all_rows):
     lines = [f"| rails, {RATE_MBIT} Mbit/s each | total ms | of one rail's | CPU s |", "|---|---|---|---|"]
     for count in range(1, COUNT + 1):
         if medians.get(PROFILE.name, _name(count), "wall") is not None:
-            ratio = _ratio(medians, count)
-            lines.append(f"| {count} | {medians.cell(PROFILE.name, _name(count), 'wall')} | "
-                         f"{'-' if ratio is None else ratio} | {medians.cell(PROFILE.name, _name(count), 'cpu', digits=2)} |")
+            total = medians.cell(PROFILE.name, _name(count), "wall")
+            cpu = medians.cell(PROFILE.name, _name(count), "cpu", digits=2)
+            lines.append(f"| {count} | {total} | {_ratio(medians, count)} | {cpu} |")
     return "\n".join(lines)
 
 
