@@ -1,44 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From single runs to rows (tool, profile, metric: median and range), the table, and the targets."""
+"""The table and the targets, made of the rows."""
 
-import statistics
+from moves.rows import Medians
 
-from .measure import METRICS, PROFILES
+from .profiles import PROFILES
 
 MIB = 1 << 20
 GODWIT = "godwit"
 MULTIFD = "qemu-multifd"
 
 
-def rows(results):
-    """results: {(profile, tool): [{metric: value}]}"""
-    made = []
-    for (profile, tool), runs in results.items():
-        for metric, unit in METRICS.items():
-            values = [run[metric] for run in runs]
-            if values:
-                made.append({"tool": tool, "profile": profile, "metric": metric, "unit": unit,
-                             "median": round(statistics.median(values), 3), "min": round(min(values), 3),
-                             "max": round(max(values), 3), "runs": len(values)})
-    return made
-
-
-class _Medians:
-    def __init__(self, all_rows):
-        self._values = {(row["profile"], row["tool"], row["metric"]): row["median"] for row in all_rows}
-
-    def get(self, profile, tool, metric):
-        return self._values.get((profile, tool, metric))
-
-    def best_qemu(self, profile, metric):
-        values = [value for (row_profile, tool, row_metric), value in self._values.items()
-                  if row_profile == profile and row_metric == metric and tool.startswith("qemu")]
-        return min(values, default=None)
-
-
 def targets(all_rows, profiles):
     """What the project promises of these profiles, each with what was found. `want` is the greatest right value."""
-    medians = _Medians(all_rows)
+    medians = Medians(all_rows)
     made = []
 
     def add(name, value, divisor, want):
@@ -64,9 +38,9 @@ def _add_loop_targets(add, loop, medians):
     for metric in ("reported-downtime", "guest-downtime"):
         add(f"{loop.name}: {metric} in ms", medians.get(loop.name, GODWIT, metric), 1, 20)
         add(f"{loop.name}: {metric} / QEMU's best", medians.get(loop.name, GODWIT, metric),
-            medians.best_qemu(loop.name, metric), 0.25)
+            medians.best(loop.name, metric, "qemu"), 0.25)
     add(f"{loop.name}: CPU seconds / QEMU's best", medians.get(loop.name, GODWIT, "cpu"),
-        medians.best_qemu(loop.name, "cpu"), 0.5)
+        medians.best(loop.name, "cpu", "qemu"), 0.5)
     add(f"{loop.name}: bytes sent / non-zero memory", medians.get(loop.name, GODWIT, "bytes-on-wire"),
         loop.nonzero_bytes, 1.15)
 
@@ -83,13 +57,10 @@ def markdown(all_rows, all_targets, failures):
                   "median, range in brackets)", "",
                   "| tool | total ms | of multifd | downtime ms, reported | downtime ms, seen by the guest | CPU s |"
                   " MiB on the wire |", "|---|---|---|---|---|---|---|"]
-        medians = _Medians(all_rows)
+        medians = Medians(all_rows)
         for tool in dict.fromkeys(tools):
             def cell(metric, scale=1, digits=0):
-                row = next(row for row in all_rows
-                           if (row["profile"], row["tool"], row["metric"]) == (profile.name, tool, metric))
-                median, low, high = (f"{row[key] / scale:.{digits}f}" for key in ("median", "min", "max"))
-                return f"{median} [{low}..{high}]"
+                return medians.cell(profile.name, tool, metric, scale, digits)
             multifd = medians.get(profile.name, MULTIFD, "wall")
             ratio = f"{medians.get(profile.name, tool, 'wall') / multifd:.2f}" if multifd else "-"
             lines.append(f"| {tool} | {cell('wall')} | {ratio} | {cell('reported-downtime', digits=1)} | "

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 
 from . import paths
+from .listening import listens
 from .waiting import wait_until
 
 PORT = 7471
@@ -159,7 +160,7 @@ def receive(qemu, folder, listen=f"127.0.0.1:{PORT}", netns=None, wrapper=(), ex
 
     def listening():
         assert agent.alive(), f"godwit receive ended at once: {agent.output()}"
-        return _listens(agent.pid, port)
+        return listens(agent.pid, port)
     wait_until(listening, f"godwit receive listening on {listen}; it says: {agent.output()}", timeout_s=10, poll_s=0.002)
     return agent
 
@@ -171,15 +172,3 @@ def send(qemu, folder, to=f"127.0.0.1:{PORT}", netns=None, wrapper=(), extra=(),
 
 def _transport(extra):
     return () if "--transport" in extra else ("--transport", TRANSPORT)
-
-
-def _listens(pid, port):
-    for table in ("tcp", "tcp6"):
-        try:
-            with open(f"/proc/{pid}/net/{table}", encoding="ascii") as file:
-                rows = [line.split() for line in file.readlines()[1:]]
-        except FileNotFoundError:
-            return False
-        if any(row[3] == "0A" and int(row[1].rsplit(":", 1)[1], 16) == port for row in rows):
-            return True
-    return False

@@ -13,7 +13,6 @@ import time
 from harness import agent
 from harness.qmp import QmpError
 
-PORT = 4444
 UNLIMITED_BYTES_PER_S = 100 * 10**9
 
 
@@ -35,10 +34,11 @@ class Outcome:
 
 
 class QemuTool:
-    """QEMU's own migration over TCP."""
+    """QEMU's own migration, over what the address says: "tcp:HOST:PORT", "rdma:HOST:PORT"."""
 
-    def __init__(self, name, capabilities=(), parameters=None):
+    def __init__(self, name, capabilities=(), parameters=None, address="tcp:127.0.0.1:4444"):
         self.name = name
+        self._address = address
         self._capabilities = ["events", *capabilities]
         self._parameters = parameters or {}
 
@@ -49,9 +49,9 @@ class QemuTool:
                 {"capability": name, "state": True} for name in self._capabilities])
             qemu.qmp.command("migrate-set-parameters", **self._parameters, **{
                 "downtime-limit": downtime_limit_ms, "max-bandwidth": UNLIMITED_BYTES_PER_S})
-        destination.qmp.command("migrate-incoming", uri=f"tcp:127.0.0.1:{PORT}")
+        destination.qmp.command("migrate-incoming", uri=self._address)
         started = time.monotonic()
-        source.qmp.command("migrate", uri=f"tcp:127.0.0.1:{PORT}")
+        source.qmp.command("migrate", uri=self._address)
         try:
             destination.qmp.wait_event("RESUME", timeout_s)
             wall_ms = (time.monotonic() - started) * 1e3
@@ -65,24 +65,28 @@ class QemuTool:
 
 
 class GodwitTool:
-    """Two Godwit agents over TCP, one beside each QEMU."""
+    """Two Godwit agents, one beside each QEMU. `arguments` are given to both."""
 
-    name = "godwit"
+    def __init__(self, name="godwit", host="127.0.0.1", arguments=(), send_arguments=(), receive_arguments=()):
+        self.name = name
+        self._address = f"{host}:{agent.PORT}"
+        self._send_arguments = (*arguments, *send_arguments)
+        self._receive_arguments = (*arguments, *receive_arguments)
 
     def migrate(self, source, destination, folder, netns, downtime_limit_ms, timeout_s):
-        with agent.receive(destination, folder, netns=netns) as receiver:
+        with agent.receive(destination, folder, self._address, netns, extra=self._receive_arguments) as receiver:
             started = time.monotonic()
-            with agent.send(source, folder, netns=netns,
-                            extra=("--downtime-limit", f"{downtime_limit_ms}ms")) as sender, \
+            with agent.send(source, folder, self._address, netns,
+                            extra=(*self._send_arguments, "--downtime-limit", f"{downtime_limit_ms}ms")) as sender, \
                  _MemoryWatch(receiver, sender) as memory:
                 try:
                     destination.qmp.wait_event("RESUME", timeout_s)
                     wall_ms = (time.monotonic() - started) * 1e3
                     if sender.wait(timeout_s) != 0:
-                        raise DidNotComplete(f"godwit send failed: {sender.output()}")
+                        raise DidNotComplete(f"{self.name}: send failed: {sender.output()}")
                     receiver.wait(timeout_s)
                 except (AssertionError, QmpError) as error:
-                    raise DidNotComplete(f"godwit: {error}; it says: {sender.output()}") from error
+                    raise DidNotComplete(f"{self.name}: {error}; it says: {sender.output()}") from error
                 report = sender.report()
         return Outcome(wall_ms, report["total_ms"], report["downtime_ms"], report["bytes_sent"],
                        sender.cpu_seconds() + receiver.cpu_seconds(), memory.most_bytes)
@@ -108,13 +112,3 @@ class _MemoryWatch:
     def _run(self):
         while not self._end.wait(0.02):
             self.most_bytes = max(self.most_bytes, *(item.memory_bytes() for item in self._agents))
-
-
-def all_tools():
-    multifd = {"multifd-channels": 2}
-    return [
-        QemuTool("qemu-tcp"),
-        QemuTool("qemu-multifd", ["multifd"], multifd),
-        QemuTool("qemu-multifd-zero-copy", ["multifd", "zero-copy-send"], multifd),
-        GodwitTool(),
-    ]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One measured move: two fresh QEMUs, one tool, one profile; from outside as well as from what the tool says."""
 
+import contextlib
 import dataclasses
 import json
 import subprocess
@@ -32,17 +33,20 @@ class Profile:
         return self.fill_mib * MIB
 
 
-PROFILES = [
-    Profile("loop-100m", "4 GiB guest, 3 GiB non-zero, 100 MiB dirtied in a loop", 100, 4),
-    Profile("idle", "4 GiB guest, 3 GiB non-zero, idle", 0, 100),
-    # A gigabyte a pass fits no default limit; all tools are given the same larger one.
-    Profile("storm-1g", "4 GiB guest, 3 GiB non-zero, 1 GiB dirtied as fast as it can", 1024, 1, 2000),
-]
-
 METRICS = {
     "wall": "ms", "reported-total": "ms", "reported-downtime": "ms", "guest-downtime": "ms",
     "bytes-on-wire": "bytes", "reported-bytes": "bytes", "cpu": "s", "agent-memory": "bytes",
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a move is measured: which QEMU, where guest memory lies, and whether in a network namespace."""
+
+    qemu: str = "7.2"
+    memory_folder: str = "/dev/shm"
+    namespace: bool = True  # False: on the host itself, where the RDMA devices are; bytes on the wire stay unknown
+    timeout_s: float = 60  # after which a move has not converged
 
 
 class HeartbeatWatch:
@@ -58,35 +62,39 @@ class HeartbeatWatch:
         return json.loads(output)
 
 
-def measure(tool, profile, version, timeout_s, memory_folder):
+def measure(tool, profile, place):
     """Returns {metric: value} of one move. Raises DidNotComplete, or AssertionError if memory came out wrong."""
     guest = BootSector(profile.fill_mib * MIB, profile.dirty_mib, profile.passes_per_letter)
-    with tempfile.TemporaryDirectory() as folder, Namespace() as network:
+    with tempfile.TemporaryDirectory() as folder, \
+         Namespace() if place.namespace else contextlib.nullcontext() as network:
+        netns = network.name if network else None
         image = guest.write_image(f"{folder}/floppy")
-        machine = Machine(Memory(profile.memory_mib, folder=memory_folder, preallocated=True), version, arguments=(
+        memory = Memory(profile.memory_mib, folder=place.memory_folder, preallocated=True)
+        machine = Machine(memory, place.qemu, arguments=(
             "-nodefaults", "-vga", "none", "-drive", f"file={image},format=raw,if=floppy,readonly=on"))
-        with Qemu(machine, "source", folder, netns=network.name) as source, \
-             Qemu(machine, "destination", folder, incoming=True, netns=network.name) as destination:
+        with Qemu(machine, "source", folder, netns=netns) as source, \
+             Qemu(machine, "destination", folder, incoming=True, netns=netns) as destination:
             source.wait_serial("AB", timeout_s=120)
             watch = HeartbeatWatch(source, destination)
-            wire_before = network.bytes_received()
+            wire_before = network.bytes_received() if network else 0
             cpu_before = overhead_cpu_seconds(source.pid) + overhead_cpu_seconds(destination.pid)
-            outcome = tool.migrate(source, destination, folder, network.name, profile.downtime_limit_ms, timeout_s)
+            outcome = tool.migrate(source, destination, folder, netns, profile.downtime_limit_ms,
+                                   place.timeout_s)
             cpu_after = overhead_cpu_seconds(source.pid) + overhead_cpu_seconds(destination.pid)
-            wire_after = network.bytes_received()
+            wire_after = network.bytes_received() if network else 0
             destination.wait_serial("B", timeout_s=30)
             gaps = watch.finish()
             destination.qmp.command("stop")
             check = guest.check_memory(destination.memory_files())
             assert check["ok"], f"{tool.name} moved the guest's memory wrongly: {check}"
             assert source.qmp.status() in ("postmigrate", "paused", "inmigrate"), "the source runs as well"
-    return {
+    values = {
         "wall": outcome.wall_ms,
         "reported-total": outcome.reported_total_ms,
         "reported-downtime": outcome.reported_downtime_ms,
         "guest-downtime": gaps["handover_gap_us"] / 1e3,
-        "bytes-on-wire": wire_after - wire_before,
         "reported-bytes": outcome.reported_bytes,
         "cpu": cpu_after - cpu_before + outcome.agent_cpu_s,
         "agent-memory": outcome.agent_memory_bytes,
     }
+    return values | ({"bytes-on-wire": wire_after - wire_before} if network else {})

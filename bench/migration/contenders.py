@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tools under comparison, all over loopback TCP."""
+
+from moves.tools import GodwitTool, QemuTool
+
+
+def all_tools():
+    multifd = {"multifd-channels": 2}
+    return [
+        QemuTool("qemu-tcp"),
+        QemuTool("qemu-multifd", ["multifd"], multifd),
+        QemuTool("qemu-multifd-zero-copy", ["multifd", "zero-copy-send"], multifd),
+        GodwitTool(),
+    ]
