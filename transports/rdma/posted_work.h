@@ -26,6 +26,7 @@ class PostedWork {
   uint32_t requests_free() const {
     return requests_max_ - static_cast<uint32_t>(requests_posted_ - requests_completed_);
   }
+  uint32_t requests_in_flight() const { return requests_max_ - requests_free(); }
   uint32_t operations_free() const {
     return operations_max_ - static_cast<uint32_t>(operations_posted_ - operations_taken_);
   }

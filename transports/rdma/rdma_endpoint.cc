@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Life and death of a lane; its data path is in rdma_endpoint_datapath.cc.
+// Life and death of a lane; its data path is in rdma_endpoint_posting.cc and
+// rdma_endpoint_datapath.cc.
 #include "transports/rdma/rdma_endpoint.h"
 
 #include <fcntl.h>
