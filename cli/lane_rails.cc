@@ -2,6 +2,7 @@
 #include "cli/lane_rails.h"
 
 #include "cli/lane_address.h"
+#include "transports/address/subnet.h"
 #include "transports/rdma/rail_list.h"
 #include "transports/rdma/rdma_transport.h"
 #include "transports/tcp/tcp_transport.h"
@@ -28,8 +29,14 @@ Status add_rdma(const AgentOptions& options, LaneRails& rails) {
     // Where nothing else could take over, a loose cable is waited for.
     if (names.size() == 1 && options.transport == "rdma") rdma.port_down_max = rdma.peer_timeout;
     ASSIGN_OR_RETURN(std::unique_ptr<RdmaTransport> transport, RdmaTransport::open(rdma));
-    rails.rails.push_back(
-        {.name = name.empty() ? transport->device_name() : name, .transport = transport.get()});
+    const numa::Device* device =
+        rails.topology.find_device(numa::Device::Kind::kRdma, transport->device_name());
+    rails.rails.push_back({.name = name.empty() ? transport->device_name() : name,
+                           .transport = transport.get(),
+                           .numa_node = device == nullptr ? numa::kUnknownNode : device->node,
+                           .is_neighbour = [host = transport->host()](const std::string& address) {
+                             return is_on_subnet_of(host, address);
+                           }});
     rails.transports.push_back(std::move(transport));
   }
   return {};
@@ -48,6 +55,7 @@ Status add_tcp(const AgentOptions& options, RailUse use, LaneRails& rails) {
 
 Result<LaneRails> make_lane_rails(const AgentOptions& options) {
   LaneRails rails;
+  rails.topology = numa::Topology::of_this_host().value_or(numa::Topology());
   if (options.transport != "tcp") {
     const Status added = add_rdma(options, rails);
     // A rail that was named has to be there; that there is none at all is a reason for TCP.

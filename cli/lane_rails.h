@@ -9,6 +9,7 @@
 
 #include "cli/agent_options.h"
 #include "engine/base/result.h"
+#include "engine/numa/topology.h"
 #include "engine/rail.h"
 
 namespace godwit::cli {
@@ -17,6 +18,7 @@ struct LaneRails {
   std::vector<std::unique_ptr<Transport>> transports;
   std::vector<Rail> rails;  // RDMA before TCP
   std::string note;         // why RDMA was left out, when it was not asked to be; else empty
+  numa::Topology topology;  // of this host; empty where it could not be read
 };
 
 // Errors: kRefused, when --transport rdma was asked for and there is no RDMA device.

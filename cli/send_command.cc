@@ -90,7 +90,8 @@ Result<MigrationReport> migrate(const SendOptions& options, InterruptWatcher& in
   say(fmt::format("session {}: to {}, control connection: {}", session, options.to,
                   describe_security(options.agent, security)));
 
-  SourceMigration migration({*guest, lanes.rails, *control, agent, agent}, source_options);
+  SourceMigration migration({*guest, lanes.rails, lanes.topology, *control, agent, agent},
+                            source_options);
   interrupts.set_action([&] { migration.cancel(); });
   MigrationReport report = migration.run();
   interrupts.set_action({});

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "engine/transport.h"
@@ -22,6 +23,8 @@ struct Rail {
   Transport* transport;  // outlives the migration
   int32_t numa_node = -1;
   RailUse use = RailUse::kAlways;
+  // Of the source: whether an address is on this rail's own subnet. Null: not known.
+  std::function<bool(const std::string& address)> is_neighbour;
   // Of the destination alone.
   std::string listen;          // address that lanes connect to
   std::string advertise_host;  // host part told to the source; empty = as the listener says

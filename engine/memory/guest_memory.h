@@ -4,6 +4,8 @@
 // what QEMU calls a RAM block and a backend object: the unit of naming and of page size.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -22,6 +24,9 @@ struct GuestBlock {
   std::span<std::byte> memory;  // mapped in this process, shared with the VMM; owned by the adapter
   int fd;                       // the file behind it, for SEEK_HOLE; -1 when there is none
   uint64_t fd_offset_bytes;     // where the block starts in that file
+  // Where the VMM has it, whose page tables know what is where; address 0 = not known.
+  pid_t owner = 0;
+  uint64_t owner_address = 0;
 
   uint64_t size_bytes() const { return memory.size(); }
   uint64_t page_count() const { return memory.size() / page_size_bytes; }

@@ -86,6 +86,8 @@ Status DestinationMigration::negotiate() {
 // Opens our end of every rail whose transport the source has, too.
 Status DestinationMigration::accept_rails(const Offer& offer) {
   Accept accept;
+  for (const GuestBlock& block : parts_.guest.memory())
+    accept.block_nodes.push_back(block.numa_node);
   std::vector<std::unique_ptr<Listener>> listeners;
   std::string theirs;
   for (const OfferedRail& rail : offer.rails)

@@ -6,7 +6,7 @@
 
 #include <algorithm>
 #include <limits>
-#include <map>
+#include <set>
 
 #include "engine/migration/cpu_time.h"
 
@@ -18,6 +18,8 @@ namespace {
 constexpr Clock::duration kReasonPatience = milliseconds(500);
 // More than any RDMA link holds, little enough that a rail which turns slow holds back no round.
 constexpr uint64_t kOneSidedInFlightBytesMax = 8 * kMiB;
+
+constexpr size_t kNoEnd = SIZE_MAX;
 
 }  // namespace
 
@@ -133,15 +135,15 @@ Status SourceMigration::join_rails(const Accept& accept) {
       }
     }
   }
-  std::map<std::string, size_t> used;  // how many of a transport's rails have been joined
-  for (const Rail& rail : parts_.rails) {
-    const std::string transport = rail.transport->capabilities().name;
-    std::vector<uint32_t> candidates;
-    for (uint32_t i = 0; i < accept.rails.size(); ++i) {
-      if (accept.rails[i].transport == transport) candidates.push_back(i);
-    }
-    if (candidates.empty()) continue;
-    const uint32_t chosen = candidates[used[transport]++ % candidates.size()];
+  if (accept.block_nodes.size() != memory.size())
+    return fail(Errc::kCorrupt, "the destination says nothing of where its memory is");
+  placement_.block_nodes_there = accept.block_nodes;
+  placement_.source.distances = parts_.topology.distances;
+  const std::vector<size_t> ends = choose_ends(accept);
+  for (size_t i = 0; i < parts_.rails.size(); ++i) {
+    const Rail& rail = parts_.rails[i];
+    const size_t chosen = ends[i];
+    if (chosen == kNoEnd) continue;
     precopy::RailMemory rail_memory{
         .local = {},
         .remote = accept.rails[chosen].regions,
@@ -163,10 +165,50 @@ Status SourceMigration::join_rails(const Accept& accept) {
     lane_context_->rails.push_back(std::move(rail_memory));
     rails_.push_back(&rail);
     joined_rails_.push_back({rail.transport, accept.rails[chosen].address});
+    placement_.pairs.push_back(
+        {.source = rails_.size() - 1, .destination = rails_.size() - 1, .reason = {}});
+    placement_.source.rails.push_back({.name = rail.name, .node = rail.numa_node});
+    placement_.destination.rails.push_back(
+        {.name = accept.rails[chosen].name, .node = accept.rails[chosen].numa_node});
   }
   if (rails_.empty())
     return fail(Errc::kCorrupt, "the destination accepted a way that was not offered");
   return {};
+}
+
+// The end at the destination of each of our rails, kNoEnd for one that has none there.
+std::vector<size_t> SourceMigration::choose_ends(const Accept& accept) {
+  std::vector<size_t> ends(parts_.rails.size(), kNoEnd);
+  std::set<std::string> transports;
+  for (const Rail& rail : parts_.rails) transports.insert(rail.transport->capabilities().name);
+  for (const std::string& transport : transports) {
+    std::vector<size_t> here;
+    std::vector<size_t> there;
+    std::vector<numa::Rail> rails_here;
+    std::vector<numa::Rail> rails_there;
+    for (size_t i = 0; i < parts_.rails.size(); ++i) {
+      if (parts_.rails[i].transport->capabilities().name != transport) continue;
+      here.push_back(i);
+      rails_here.push_back({.name = parts_.rails[i].name, .node = parts_.rails[i].numa_node});
+    }
+    for (size_t i = 0; i < accept.rails.size(); ++i) {
+      if (accept.rails[i].transport != transport) continue;
+      there.push_back(i);
+      rails_there.push_back({.name = accept.rails[i].name, .node = accept.rails[i].numa_node});
+    }
+    numa::RailReach reaches;
+    for (size_t i : here) {
+      std::vector<bool> row;
+      for (size_t j : there) {
+        const auto& is_neighbour = parts_.rails[i].is_neighbour;
+        row.push_back(is_neighbour && is_neighbour(accept.rails[j].address));
+      }
+      reaches.push_back(std::move(row));
+    }
+    for (const numa::RailPair& pair : numa::pair_rails(rails_here, rails_there, reaches))
+      ends[here[pair.source]] = there[pair.destination];
+  }
+  return ends;
 }
 
 Status SourceMigration::register_memory(const Rail& rail,
@@ -199,9 +241,25 @@ Status SourceMigration::connect_lanes() {
   lanes_ = std::make_unique<precopy::LaneGroup>(
       *lane_context_, *connector_, std::move(uses),
       options_.lanes == 0 ? default_lane_count() : options_.lanes);
+  place_lanes();
   RETURN_IF_ERROR(lanes_->connect());
   closed_lanes_.watch([this](uint32_t lane) { lanes_->lose(lane); });
   return link_->send(LanesReady{});
+}
+
+// Near where pages lie, and where their rail is.
+void SourceMigration::place_lanes() {
+  // Nothing is at home on a rail of last resort, but where there is no other.
+  const auto always = static_cast<size_t>(std::ranges::count_if(
+      rails_, [](const Rail* rail) { return rail->use == RailUse::kAlways; }));
+  if (always > 0) placement_.pairs.resize(always);
+  std::vector<int> lane_nodes;
+  for (size_t rail : lanes_->home_rails()) lane_nodes.push_back(rails_[rail]->numa_node);
+  std::vector<numa::CpuList> cpus;
+  for (numa::LanePlacement& lane : numa::place_lanes(parts_.topology, lane_nodes))
+    cpus.push_back(std::move(lane.cpus));
+  lanes_->place(choose_home_rails(lanes_->chunks(), parts_.guest.memory(), placement_),
+                std::move(cpus));
 }
 
 // Names the rails that carried pages, and why others did not.

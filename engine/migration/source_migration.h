@@ -39,9 +39,11 @@
 #include "engine/migration/control_link.h"
 #include "engine/migration/interruption.h"
 #include "engine/migration/lane_connector.h"
+#include "engine/migration/lane_placement.h"
 #include "engine/migration/observer.h"
 #include "engine/migration/options.h"
 #include "engine/migration/states.h"
+#include "engine/numa/topology.h"
 #include "engine/precopy/hot_pages.h"
 #include "engine/precopy/lane_group.h"
 #include "engine/rail.h"
@@ -56,7 +58,8 @@ class SourceMigration {
   // Everything referred to outlives the migration.
   struct Parts {
     SourceGuest& guest;
-    std::vector<Rail> rails;  // at least one; those of last resort come last
+    std::vector<Rail> rails;         // at least one; those of last resort come last
+    const numa::Topology& topology;  // of this host
     ControlChannel& control;
     MigrationObserver& observer;
     CommitLog& commit_log;
@@ -81,6 +84,8 @@ class SourceMigration {
   Status migrate();
   Status negotiate();
   Status join_rails(const Accept& accept);
+  std::vector<size_t> choose_ends(const Accept& accept);
+  void place_lanes();
   Status register_memory(const Rail& rail, std::vector<std::unique_ptr<MemoryRegion>>& regions);
   Status connect_lanes();
   void note(const std::string& rail, const Error& reason);
@@ -121,6 +126,7 @@ class SourceMigration {
   std::vector<std::unique_ptr<MemoryRegion>> regions_;
   std::vector<const Rail*> rails_;  // those that have an end at the destination
   std::vector<JoinedRail> joined_rails_;
+  PlacementFacts placement_;
   std::unique_ptr<LaneConnector> connector_;
   std::unique_ptr<precopy::LaneContext> lane_context_;
   std::unique_ptr<precopy::LaneGroup> lanes_;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "engine/base/check.h"
+#include "engine/numa/thread_binding.h"
 
 namespace godwit::precopy {
 
@@ -61,6 +62,18 @@ LaneGroup::~LaneGroup() {
     }
   }
   threads_.clear();
+}
+
+void LaneGroup::place(std::span<const uint32_t> homes, std::vector<numa::CpuList> cpus) {
+  CHECK(threads_.empty() && cpus.size() == slots_.size());
+  queue_.set_homes(homes);
+  for (size_t lane = 0; lane < slots_.size(); ++lane) slots_[lane]->cpus = std::move(cpus[lane]);
+}
+
+std::vector<size_t> LaneGroup::home_rails() const {
+  std::vector<size_t> rails;
+  for (const auto& slot : slots_) rails.push_back(slot->home_rail);
+  return rails;
 }
 
 Status LaneGroup::connect() {
@@ -160,6 +173,8 @@ std::vector<RailCounters> LaneGroup::rails() const {
 }
 
 void LaneGroup::run(Slot& slot, const std::stop_token& stop) {
+  // Where that is not allowed the lane works all the same.
+  (void)numa::bind_this_thread(slot.cpus);
   while (!stop.stop_requested()) {
     {
       std::unique_lock lock(mutex_);

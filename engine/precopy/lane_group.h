@@ -15,9 +15,11 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <thread>
 #include <vector>
 
+#include "engine/numa/cpu_list.h"
 #include "engine/precopy/chunk_queue.h"
 #include "engine/precopy/lane.h"
 #include "engine/precopy/lane_opener.h"
@@ -45,6 +47,14 @@ class LaneGroup {
   // home on one of the others, in turn. `context` and `opener` outlive the group.
   LaneGroup(const LaneContext& context, LaneOpener& opener, std::vector<RailUse> uses,
             uint32_t lane_count);
+
+  // The parts that guest memory is shared out in, for place().
+  const std::vector<Chunk>& chunks() const { return queue_.chunks(); }
+  // The rail that each chunk is at home on, and the CPUs that each lane's thread may run on (none:
+  // all). Requires: called before connect(); one value per chunk and per lane.
+  void place(std::span<const uint32_t> homes, std::vector<numa::CpuList> cpus);
+  // The rail that each lane is at home on.
+  std::vector<size_t> home_rails() const;
   ~LaneGroup();
   LaneGroup(const LaneGroup&) = delete;
   LaneGroup& operator=(const LaneGroup&) = delete;
@@ -83,6 +93,7 @@ class LaneGroup {
     std::vector<ChunkIndex> taken;  // in this round, since the lane last confirmed all
     Clock::time_point next_try{};
     bool is_scout = false;
+    numa::CpuList cpus;
   };
 
   void run(Slot& slot, const std::stop_token& stop);

@@ -96,6 +96,9 @@ void describe(Fields& fields, OneOf<Offer> auto& message) {
 
 template <typename Fields>
 void describe(Fields& fields, OneOf<Accept> auto& message) {
+  fields.list("block_nodes", message.block_nodes,
+              {.count_max = kBlocksMax, .element_bytes_min = sizeof(int32_t)},
+              [](auto& list, auto& node) { list.number("block_nodes", node); });
   fields.list("rails", message.rails,
               {.count_max = kRailsMax, .element_bytes_min = 4 + 4 + 4 + 4 + 4}, kDescribeElement);
   fields.require("rails", "is empty", [&] { return !message.rails.empty(); });

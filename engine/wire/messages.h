@@ -91,7 +91,8 @@ struct Offer {
 
 // Destination -> source: come, here is where to write.
 struct Accept {
-  std::vector<AcceptedRail> rails;  // 1 .. kRailsMax, of transports that were offered
+  std::vector<AcceptedRail> rails;   // 1 .. kRailsMax, of transports that were offered
+  std::vector<int32_t> block_nodes;  // where each block will lie, in the Offer's order; -1 anywhere
 
   friend bool operator==(const Accept&, const Accept&) = default;
 };

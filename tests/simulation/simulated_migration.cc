@@ -139,6 +139,7 @@ bool Simulation::open_guests() {
 }
 
 void Simulation::migrate() {
+  const numa::Topology topology;
   LoopbackNetwork network;
   LoopbackTransport source_transport(network, {.faults = plan_.source_link});
   LoopbackTransport destination_transport(network, {.faults = plan_.destination_link});
@@ -158,9 +159,13 @@ void Simulation::migrate() {
         destination_migration->cancel();
       });
 
-  SourceMigration source(
-      {*source_, {loopback_rail(source_transport)}, *control.first, source_watcher, source_log_},
-      plan_.source);
+  SourceMigration source({*source_,
+                          {loopback_rail(source_transport)},
+                          topology,
+                          *control.first,
+                          source_watcher,
+                          source_log_},
+                         plan_.source);
   DestinationMigration destination({*destination_,
                                     {loopback_rail(destination_transport)},
                                     *control.second,

@@ -138,6 +138,8 @@ Result<GuestRam> GuestRam::open(QmpClient& client, pid_t pid, Deadline deadline)
     ASSIGN_OR_RETURN(uint64_t address, parse_host_address(answer, part->block));
     RETURN_IF_ERROR(ram.add_block(pid, block, map, address - part->block_offset));
     ram.memory_.back().numa_node = backend_of(facts, block.name)->numa_node;
+    ram.memory_.back().owner = pid;
+    ram.memory_.back().owner_address = ram.addresses_.back();
   }
   return ram;
 }

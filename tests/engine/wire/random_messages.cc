@@ -51,6 +51,8 @@ Accept RandomMessages::any() {
     rail.regions.resize(below(6));
     for (RemoteRegion& region : rail.regions) region = {number(), number(), number()};
   }
+  message.block_nodes.resize(below(6));
+  for (int32_t& node : message.block_nodes) node = static_cast<int32_t>(below(9)) - 1;
   return message;
 }
 
