@@ -79,12 +79,17 @@ struct Lane {
   }
 };
 
+// Posts all of them; until the peer has told the keys of its memory, none is accepted.
 Status post_all(Lane& lane, const Settings& settings, std::span<const TransferOp> ops) {
-  ASSIGN_OR_RETURN(const size_t accepted,
-                   settings.reads() ? lane.endpoint->post_reads(ops)
-                                    : lane.endpoint->post_writes(ops, SourceMemory::kFrozen));
-  if (accepted != ops.size()) return fail(Errc::kSystem, "the queue has no room for the depth");
-  return {};
+  const Deadline deadline = deadline_in(kPatience);
+  while (true) {
+    ASSIGN_OR_RETURN(const size_t accepted,
+                     settings.reads() ? lane.endpoint->post_reads(ops)
+                                      : lane.endpoint->post_writes(ops, SourceMemory::kFrozen));
+    ops = ops.subspan(accepted);
+    if (ops.empty()) return {};
+    if (Clock::now() >= deadline) return fail(Errc::kTimeout, "the queue takes no transfer");
+  }
 }
 
 // Returns how many operations have completed.
@@ -197,6 +202,18 @@ Status exchange_regions(Lane& lane) {
   return {};
 }
 
+// One transfer each way, so that all memory is pinned and all keys are known before the clock
+// starts.
+Status warm_up(Lane& lane, const Settings& settings) {
+  RETURN_IF_ERROR(transfer_one(lane, settings, lane.transfer(settings)));
+  RETURN_IF_ERROR(lane.endpoint->send({}, deadline_in(kPatience)));
+  std::array<std::byte, 1> message;
+  ASSIGN_OR_RETURN(const size_t size_bytes,
+                   lane.endpoint->receive(message, deadline_in(kPatience)));
+  if (size_bytes != 0) return fail(Errc::kCorrupt, "the peer is not ready");
+  return {};
+}
+
 Result<std::vector<Lane>> make_lanes(RdmaTransport& transport, const Settings& settings,
                                      Role role) {
   std::unique_ptr<Listener> listener;
@@ -214,6 +231,7 @@ Result<std::vector<Lane>> make_lanes(RdmaTransport& transport, const Settings& s
                                         ? test::accept_lane(*listener, ticket, deadline)
                                         : transport.connect(settings.address, ticket, deadline));
     RETURN_IF_ERROR(exchange_regions(lane));
+    RETURN_IF_ERROR(warm_up(lane, settings));
     lanes.push_back(std::move(lane));
   }
   return lanes;
