@@ -33,6 +33,20 @@ Json render_error(const std::optional<Error>& error) {
   return {{"code", code}, {"text", to_string(*error)}};
 }
 
+Json render_rails(const std::vector<RailReport>& rails) {
+  Json list = Json::array();
+  for (const RailReport& rail : rails) {
+    list.push_back({{"name", rail.name},
+                    {"transport", rail.transport},
+                    {"numa_node", rail.numa_node},
+                    {"bytes_sent", rail.bytes_sent},
+                    {"losses", rail.losses},
+                    {"last_loss", rail.last_loss},
+                    {"recovery_ms", rail.recovery_ms}});
+  }
+  return list;
+}
+
 }  // namespace
 
 std::string render_report_json(const MigrationReport& report, SessionRole role) {
@@ -44,6 +58,7 @@ std::string render_report_json(const MigrationReport& report, SessionRole role) 
       {"mode", report.mode},
       {"transport", report.transport},
       {"transport_note", report.transport_note},
+      {"rails", render_rails(report.rails)},
       {"security", report.security},
       {"insecure", report.insecure},
       {"downtime_ms", report.downtime_ms},

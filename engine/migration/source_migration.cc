@@ -274,7 +274,8 @@ void SourceMigration::report_rails() {
          .numa_node = rails_[i]->numa_node,
          .bytes_sent = counters[i].bytes_sent,
          .losses = counters[i].losses,
-         .last_loss = counters[i].last_loss ? to_string(*counters[i].last_loss) : std::string()});
+         .last_loss = counters[i].last_loss ? to_string(*counters[i].last_loss) : std::string(),
+         .recovery_ms = to_milliseconds(counters[i].recovery_max)});
     if (counters[i].bytes_sent > most_bytes) {
       most_bytes = counters[i].bytes_sent;
       report_.transport = report_.rails.back().transport;

@@ -309,6 +309,7 @@ void LaneGroup::recover(Slot& slot, const Error& reason) {
     std::lock_guard lock(mutex_);
     if (error_) return;
   }
+  const Clock::time_point noticed = Clock::now();
   const size_t rail = slot.rail;
   drop_lane(slot);
   {
@@ -323,6 +324,11 @@ void LaneGroup::recover(Slot& slot, const Error& reason) {
   slot.next_try = Clock::now() + kRetryInterval;
   queue_.put_back(slot.taken);
   slot.taken.clear();
+  {
+    std::lock_guard lock(mutex_);
+    rails_[rail].recovery_max = std::max(rails_[rail].recovery_max, Clock::now() - noticed);
+    changed_.notify_all();
+  }
   try_to_come_back(slot);
 }
 

@@ -38,6 +38,8 @@ struct RailCounters {
   uint32_t lanes_opened = 0;
   uint32_t losses = 0;
   std::optional<Error> last_loss;
+  // The longest time from noticing a loss to the other lanes having what the lost one carried.
+  Clock::duration recovery_max{};
 };
 
 // Thread: one, but bytes_sent() and lose() are for any.

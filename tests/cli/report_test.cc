@@ -37,6 +37,7 @@ TEST(ReportJson, HasTheDocumentedFieldsAlways) {
                                             "mode",
                                             "transport",
                                             "transport_note",
+                                            "rails",
                                             "security",
                                             "insecure",
                                             "downtime_ms",

@@ -18,7 +18,7 @@ namespace {
 // Completions usually come sooner than a sleeper wakes. With little on its way it is the time of
 // one that counts, not the CPU.
 constexpr auto kLookFor = microseconds(20);
-constexpr auto kLookForOne = microseconds(200);
+constexpr auto kLookForOne = microseconds(400);
 constexpr uint32_t kLittle = 2;  // requests
 // A queue pair that has stopped without an error of ours: how long to wait for the peer's reason,
 // which comes as a disconnect, or as the error of a request under way.

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Lanes of several rails, in process, and what becomes of the pages of lanes that are lost.
+#include "engine/precopy/lane_group.h"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <random>
+
+#include "engine/base/check.h"
+#include "engine/migration/destination_lanes.h"
+#include "transports/loopback/loopback_transport.h"
+
+namespace godwit::precopy {
+namespace {
+
+constexpr size_t kBytes = 64 * kMiB;
+
+std::span<std::byte> map_memory() {
+  void* start = ::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  CHECK(start != MAP_FAILED);
+  return {static_cast<std::byte*>(start), kBytes};
+}
+
+GuestMemory guest_of(std::span<std::byte> memory) {
+  return {{.name = "ram",
+           .page_size_bytes = kBasePageBytes,
+           .numa_node = -1,
+           .memory = memory,
+           .fd = -1,
+           .fd_offset_bytes = 0}};
+}
+
+std::array<std::byte, 32> token_of(uint32_t lane) {
+  std::array<std::byte, 32> token{};
+  std::memcpy(token.data(), &lane, sizeof(lane));
+  return token;
+}
+
+// Both hosts: a loopback network per rail, with the faults of its source's end.
+class Hosts final : public LaneOpener {
+ public:
+  explicit Hosts(std::vector<FaultPlan> faults) {
+    std::mt19937_64 random(1);
+    for (size_t at = 0; at < kBytes; at += kBasePageBytes) {
+      // Every fourth page stays zero.
+      const uint64_t word = at / kBasePageBytes % 4 == 0 ? 0 : random() | 1;
+      std::memcpy(here_.data() + at, &word, sizeof(word));
+    }
+    // What waits at the destination has to go.
+    std::ranges::fill(there_, std::byte{0x5a});
+    present_[0].set_all();
+    std::vector<std::unique_ptr<Listener>> listeners;
+    for (const FaultPlan& plan : faults) {
+      auto& rail = *rails_.emplace_back(std::make_unique<LoopbackRail>(plan));
+      regions_.push_back(rail.destination.register_memory(there_, RemoteAccess::kWrite).value());
+      const RemoteRegion remote = regions_.back()->describe();
+      regions_.push_back(rail.source.register_memory(here_, RemoteAccess::kNone).value());
+      context_.rails.push_back(
+          {.local = {regions_.back().get()}, .remote = {remote}, .in_flight_bytes_max = 4 * kMiB});
+      listeners.push_back(rail.destination.listen("there:0").value());
+      rail.address = listeners.back()->address();
+    }
+    far_lanes_ = std::make_unique<DestinationLanes>(
+        DestinationLanes::Parts{
+            guest_there_, present_, interruption_,
+            [](uint32_t lane) -> Result<std::array<std::byte, 32>> { return token_of(lane); },
+            [](uint32_t, const Error&) {}},
+        std::move(listeners));
+  }
+  ~Hosts() override {
+    far_lanes_.reset();
+    ::munmap(here_.data(), kBytes);
+    ::munmap(there_.data(), kBytes);
+  }
+
+  Result<OpenedLane> open(size_t rail) override {
+    const uint32_t number = next_lane_++;
+    ASSIGN_OR_RETURN(std::unique_ptr<Endpoint> endpoint,
+                     rails_[rail]->source.connect(rails_[rail]->address, {token_of(number), number},
+                                                  deadline_in(seconds(5))));
+    return OpenedLane{number, std::move(endpoint)};
+  }
+  Status close(uint32_t number) override {
+    far_lanes_->close(number);
+    return {};
+  }
+
+  const LaneContext& context() const { return context_; }
+  Interruption& interruption() { return interruption_; }
+
+  // Sends everything, and returns whether it arrived.
+  testing::AssertionResult send_all(LaneGroup& lanes) {
+    GuestPageSet pages = empty_page_set(guest_here_);
+    pages[0].set_all();
+    GuestPageSet torn = empty_page_set(guest_here_);
+    const Status begun = lanes.begin(
+        {.pages = &pages, .zeroes = nullptr, .memory = SourceMemory::kLive, .round = ++round_},
+        torn);
+    if (!begun) return testing::AssertionFailure() << to_string(begun.error());
+    const auto result = lanes.finish([] {});
+    if (!result) return testing::AssertionFailure() << to_string(result.error());
+    if (!std::ranges::equal(here_, there_)) return testing::AssertionFailure() << "other bytes";
+    return testing::AssertionSuccess();
+  }
+
+ private:
+  struct LoopbackRail {
+    explicit LoopbackRail(const FaultPlan& faults)
+        : source(network, {.faults = faults}), destination(network, {}) {}
+    LoopbackNetwork network;
+    LoopbackTransport source;
+    LoopbackTransport destination;
+    std::string address;
+  };
+
+  std::span<std::byte> here_ = map_memory();
+  std::span<std::byte> there_ = map_memory();
+  GuestMemory guest_here_ = guest_of(here_);
+  GuestMemory guest_there_ = guest_of(there_);
+  GuestPageSet present_ = empty_page_set(guest_there_);
+  Interruption interruption_;
+  BandwidthLimiter limiter_{0};
+  std::vector<std::unique_ptr<LoopbackRail>> rails_;
+  std::vector<std::unique_ptr<MemoryRegion>> regions_;
+  LaneContext context_{.memory = guest_here_,
+                       .rails = {},
+                       .limiter = limiter_,
+                       .interruption = interruption_,
+                       .stall_max = seconds(1)};
+  std::unique_ptr<DestinationLanes> far_lanes_;
+  std::atomic<uint32_t> next_lane_{0};
+  uint32_t round_ = 0;
+};
+
+constexpr FaultPlan kSound{};
+// Each lane ends at its third operation.
+constexpr FaultPlan kBroken{.disconnect_at_operation = 3};
+
+TEST(LaneGroup, UsesAllRails) {
+  Hosts hosts({kSound, kSound});
+  LaneGroup lanes(hosts.context(), hosts, {RailUse::kAlways, RailUse::kAlways}, 4);
+  ASSERT_TRUE(lanes.connect());
+
+  EXPECT_TRUE(hosts.send_all(lanes));
+  EXPECT_TRUE(hosts.send_all(lanes));
+
+  EXPECT_GT(lanes.rails()[0].bytes_sent, 0U);
+  EXPECT_GT(lanes.rails()[1].bytes_sent, 0U);
+  EXPECT_EQ(lanes.rails()[0].losses + lanes.rails()[1].losses, 0U);
+}
+
+TEST(LaneGroup, SendsWhatALostRailCarriedByTheOther) {
+  Hosts hosts({kBroken, kSound});
+  LaneGroup lanes(hosts.context(), hosts, {RailUse::kAlways, RailUse::kAlways}, 2);
+  ASSERT_TRUE(lanes.connect());
+
+  EXPECT_TRUE(hosts.send_all(lanes));
+
+  EXPECT_GT(lanes.rails()[0].losses, 0U);
+  ASSERT_TRUE(lanes.rails()[0].last_loss);
+  EXPECT_EQ(lanes.rails()[0].last_loss->code, Errc::kPeerLost);
+  EXPECT_GT(lanes.rails()[1].bytes_sent, 0U);
+}
+
+TEST(LaneGroup, FallsBackToTheLastResortOnlyWhenNothingElseWorks) {
+  Hosts sound({kSound, kSound});
+  LaneGroup unused(sound.context(), sound, {RailUse::kAlways, RailUse::kLastResort}, 2);
+  ASSERT_TRUE(unused.connect());
+  EXPECT_TRUE(sound.send_all(unused));
+  EXPECT_EQ(unused.rails()[1].lanes_opened, 0U);
+
+  Hosts broken({kBroken, kSound});
+  LaneGroup used(broken.context(), broken, {RailUse::kAlways, RailUse::kLastResort}, 2);
+  ASSERT_TRUE(used.connect());
+  EXPECT_TRUE(broken.send_all(used));
+  EXPECT_GT(used.rails()[1].bytes_sent, 0U);
+}
+
+TEST(LaneGroup, UsesARailAgainThatCameBack) {
+  FaultPlan once = kBroken;
+  once.disconnect_lanes_below = 2;  // those that there are at first
+  Hosts hosts({once, kSound});
+  LaneGroup lanes(hosts.context(), hosts, {RailUse::kAlways, RailUse::kLastResort}, 2);
+  ASSERT_TRUE(lanes.connect());
+  EXPECT_TRUE(hosts.send_all(lanes));
+
+  const Deadline deadline = deadline_in(seconds(10));
+  uint64_t before = lanes.rails()[1].bytes_sent;
+  while (Clock::now() < deadline) {
+    EXPECT_TRUE(hosts.send_all(lanes));
+    const uint64_t now = lanes.rails()[1].bytes_sent;
+    if (now == before) break;  // a whole round without the last resort
+    before = now;
+  }
+  EXPECT_LT(Clock::now(), deadline);
+  EXPECT_GE(lanes.rails()[0].lanes_opened, 3U);
+}
+
+TEST(LaneGroup, FailsWhenNoWayIsLeft) {
+  Hosts hosts({kBroken});
+  LaneGroup lanes(hosts.context(), hosts, {RailUse::kAlways}, 2);
+  ASSERT_TRUE(lanes.connect());
+
+  EXPECT_FALSE(hosts.send_all(lanes));
+}
+
+}  // namespace
+}  // namespace godwit::precopy
