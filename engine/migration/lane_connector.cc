@@ -24,7 +24,8 @@ Result<precopy::OpenedLane> LaneConnector::open(size_t rail) {
   if (!endpoint) {
     // No answer is waited for: nothing was written on it.
     RETURN_IF_ERROR(parts_.link.send(CloseLane{number}));
-    return tl::unexpected<Error>(endpoint.error());
+    return fail(endpoint.error().code, "no lane to {}: {}", joined.address,
+                to_string(endpoint.error()));
   }
   return precopy::OpenedLane{number, std::move(*endpoint)};
 }

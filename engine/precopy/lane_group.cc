@@ -109,7 +109,8 @@ Status LaneGroup::open_lane(Slot& slot, size_t rail) {
   std::lock_guard lock(mutex_);
   if (!opened) {
     ++rails_[rail].losses;
-    rails_[rail].last_loss = opened.error();
+    // Why it was lost says more than that it is not back yet.
+    if (!rails_[rail].last_loss) rails_[rail].last_loss = opened.error();
     return tl::unexpected<Error>(opened.error());
   }
   auto lane = std::make_unique<Lane>(context_, rail, std::move(opened->endpoint));

@@ -29,6 +29,7 @@ class Memory:
     preallocated: bool = False
     slots: int = 0
     max_mib: int = 0
+    host_nodes: tuple = ()  # of each backend, where it is to lie
 
     def arguments(self, name, size_mib_override=None):
         total_mib = size_mib_override or self.size_mib
@@ -39,6 +40,8 @@ class Memory:
         arguments = ["-m", size]
         for index in range(self.backends):
             options = f"id=ram{index},size={each_mib}M,prealloc={'on' if self.preallocated else 'off'}"
+            if self.host_nodes:
+                options += f",host-nodes={self.host_nodes[index]},policy=bind"
             if self.kind == "file":
                 arguments += ["-object", f"memory-backend-file,{options},share=on,mem-path={self.path(name, index)}"]
             elif self.kind == "memfd":

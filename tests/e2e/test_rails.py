@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several rails: whose pages go by which, and what becomes of a guest whose rails die under it.
+
+In the RDMA lab, with a node and an rxe device for each of two rails.
+"""
+
+import os
+import pathlib
+import subprocess
+import time
+
+import pytest
+
+from harness import agent
+from harness.boot_sector import BootSector
+from harness.qemu import MIB, Memory
+from harness.scenario import COMPLETED, FAILED, scenario
+from harness.waiting import wait_until
+
+pytestmark = pytest.mark.skipif(agent.TRANSPORT != "rdma", reason="needs the RDMA lab")
+
+SLOW = ("--bandwidth-limit", "60Mbit")  # some seconds for the first round
+
+
+@pytest.fixture
+def links():
+    """Takes links of the lab down; afterwards both rails are as they were, made anew: rxe does not get over it."""
+    taken = []
+
+    def take_down(number):
+        taken.append(number)
+        subprocess.run(["ip", "link", "set", f"data{number}", "down"], check=True)
+    yield take_down
+    for number in taken:
+        subprocess.run(["rdma", "link", "delete", f"rxe{number}"], check=True)
+        subprocess.run(["ip", "link", "set", f"data{number}", "up"], check=True)
+        subprocess.run(["rdma", "link", "add", f"rxe{number}", "type", "rxe", "netdev", f"data{number}"], check=True)
+        wait_until(lambda number=number: f"::ffff:10.77.{number}.1" in subprocess.run(
+            ["ibv_devinfo", "-v", "-d", f"rxe{number}"], capture_output=True, text=True, check=True).stdout,
+            f"the address of rxe{number}", 10)
+
+
+def packets_sent(rail):
+    return int(pathlib.Path(f"/sys/class/infiniband/{rail}/ports/1/hw_counters/sent_pkts").read_text())
+
+
+def rails_of(report):
+    return {rail["name"].split(":")[0]: rail for rail in report["rails"]}
+
+
+@pytest.mark.parametrize("node", [0, 1])
+def test_pages_leave_by_the_rail_of_their_node(folder, network, node):
+    # The guest's 47 MiB that are not zero lie on one node; the second backend stays empty.
+    memory = Memory(128, backends=2, host_nodes=(node, 1 - node))
+    with scenario(folder, network, BootSector(fill_end=48 * MIB), memory) as guests, guests.receive() as receiver:
+        before = [packets_sent(f"rxe{number}") for number in (0, 1)]
+        with guests.send("--lanes", "2") as sender:
+            assert sender.wait() == COMPLETED, sender.output()
+            assert receiver.wait() == COMPLETED, receiver.output()
+        sent = [packets_sent(f"rxe{number}") - before[number] for number in (0, 1)]
+        rails = rails_of(sender.report())
+
+        # An idle rail helps when its own work is done: with what the other one had not begun yet.
+        near, far = f"rxe{node}", f"rxe{1 - node}"
+        assert rails[near]["numa_node"] == node
+        print(f"bytes: {rails[near]['bytes_sent']} near, {rails[far]['bytes_sent']} far; packets: {sent}")
+        assert rails[near]["bytes_sent"] > rails[far]["bytes_sent"]
+        assert sent[node] > sent[1 - node]
+        guests.assert_moved()
+
+
+def lose(guests, links, numbers, *options):
+    """Takes links down in the middle of the first round. Returns the report of a move that goes on."""
+    with guests.receive(*options) as receiver, guests.send(*SLOW, "--verify", *options) as sender:
+        sender.wait_session()
+        wait_until(lambda: (sender.status() or [{}])[0].get("progress", {}).get("bytes_sent", 0) > 4 * MIB,
+                   "some of the first round", 20)
+        for number in numbers:
+            links(number)
+        assert sender.wait() == COMPLETED, sender.output()
+        assert receiver.wait() == COMPLETED, receiver.output()
+    return sender.report()
+
+
+def test_one_rail_dies_and_the_other_carries_on(folder, network, links):
+    with scenario(folder, network) as guests:
+        rails = rails_of(lose(guests, links, [1], "--transport", "rdma"))
+
+        print(rails)
+        assert rails["rxe1"]["losses"] > 0 and "rxe1" in rails["rxe1"]["last_loss"]
+        assert rails["rxe0"]["losses"] == 0
+        assert rails["rxe0"]["bytes_sent"] > rails["rxe1"]["bytes_sent"]
+        guests.assert_moved()
+
+
+def test_all_rails_die_and_tcp_takes_over(folder, network, links):
+    with scenario(folder, network) as guests:
+        report = lose(guests, links, [0, 1], "--transport", "auto")
+
+        print(report["rails"], report["transport_note"])
+        assert rails_of(report)["tcp"]["bytes_sent"] > 0
+        assert "rxe0" in report["transport_note"]
+        guests.assert_moved()
+
+
+def test_without_any_way_left_the_guest_runs_on_here(folder, network, links):
+    with scenario(folder, network) as guests, guests.receive("--transport", "rdma") as receiver, \
+         guests.send(*SLOW, "--transport", "rdma") as sender:
+        sender.wait_session()
+        time.sleep(1)
+        for number in (0, 1):
+            links(number)
+
+        assert sender.wait() == FAILED, sender.output()
+        assert receiver.wait() == FAILED, receiver.output()
+        assert "no way to the destination is left" in sender.output()
+        guests.assert_runs_on_source()
+
+
+def test_too_little_memory_may_be_pinned(folder, network):
+    unprivileged = ("setpriv", "--bounding-set", "-ipc_lock", "--inh-caps", "-ipc_lock", "prlimit", "--memlock=1048576")
+    with scenario(folder, network) as guests:
+        with guests.receive("--transport", "rdma", wrapper=unprivileged) as receiver, \
+             guests.send("--transport", "rdma") as sender:
+            assert receiver.wait() == 4, receiver.output()
+            assert sender.wait() == 4, sender.output()
+            assert "ulimit -l" in receiver.output() and "64 MiB" in receiver.output()
+            guests.assert_runs_on_source()
+
+        with guests.receive("--transport", "auto", wrapper=unprivileged) as receiver, \
+             guests.send("--transport", "auto") as sender:
+            assert sender.wait() == COMPLETED, sender.output()
+            assert receiver.wait() == COMPLETED, receiver.output()
+            assert sender.report()["transport"] == "tcp"
+            guests.assert_moved()
+
+
+def test_processes_leave_no_pinned_memory(folder, network):
+    def regions():
+        answer = subprocess.run(["rdma", "resource", "show", "mr"], capture_output=True, text=True, check=True)
+        return [line for line in answer.stdout.splitlines() if "godwit" in line]
+    with scenario(folder, network) as guests:
+        with guests.receive() as receiver, guests.send("--test-hold", "precopy") as sender:
+            sender.wait_held()
+            assert regions()
+            sender.release()
+            assert sender.wait() == COMPLETED and receiver.wait() == COMPLETED
+        assert not regions()
+        assert os.path.exists("/sys/class/infiniband/rxe0")
