@@ -35,18 +35,26 @@ class ClosedLanes {
     return closed_.contains(lane);
   }
 
-  // Returns whether it is closed, waiting for that until the deadline or an interruption.
+  // Returns whether it is closed, waiting for that until the deadline, an interruption or end().
   bool wait_for(uint32_t lane, Deadline deadline) {
     std::unique_lock lock(mutex_);
     changed_.wait_until(lock, deadline,
-                        [&] { return closed_.contains(lane) || interruption_.raised(); });
+                        [&] { return closed_.contains(lane) || interruption_.raised() || ended_; });
     return closed_.contains(lane);
   }
 
-  // Tells `watcher` of every lane from now on, from note(). Null ends that.
+  // Tells `watcher` of every lane from now on, from note(), until end().
   void watch(std::function<void(uint32_t lane)> watcher) {
     std::lock_guard lock(mutex_);
     watcher_ = std::move(watcher);
+  }
+
+  // Nobody waits for an answer any more.
+  void end() {
+    std::lock_guard lock(mutex_);
+    watcher_ = nullptr;
+    ended_ = true;
+    changed_.notify_all();
   }
 
  private:
@@ -54,6 +62,7 @@ class ClosedLanes {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::set<uint32_t> closed_;
+  bool ended_ = false;
   std::function<void(uint32_t)> watcher_;
   Interruption::Hook wake_;
 };

@@ -10,7 +10,7 @@ namespace godwit {
 namespace {
 
 // A lane whose ticket was used is here, or was lost on the way, within this time.
-constexpr auto kArrivalMax = seconds(2);
+constexpr auto kArrivalMax = milliseconds(500);
 
 bool is_loss(const Error& error) {
   return error.code == Errc::kPeerLost || error.code == Errc::kTimeout ||

@@ -51,7 +51,7 @@ MigrationReport SourceMigration::run() {
   if (!status) give_up(interruption_.cause_of(status.error()));
 
   report_rails();
-  closed_lanes_.watch({});
+  closed_lanes_.end();
   lanes_.reset();
   regions_.clear();
   (void)parts_.guest.dirty_tracker().stop();
@@ -143,7 +143,11 @@ Status SourceMigration::join_rails(const Accept& accept) {
   for (size_t i = 0; i < parts_.rails.size(); ++i) {
     const Rail& rail = parts_.rails[i];
     const size_t chosen = ends[i];
-    if (chosen == kNoEnd) continue;
+    if (chosen == kNoEnd) {
+      if (rail.use == RailUse::kAlways)
+        note(rail.name, fail(Errc::kRefused, "the destination has no rail for it").value());
+      continue;
+    }
     precopy::RailMemory rail_memory{
         .local = {},
         .remote = accept.rails[chosen].regions,
@@ -255,9 +259,13 @@ void SourceMigration::place_lanes() {
   if (always > 0) placement_.pairs.resize(always);
   std::vector<int> lane_nodes;
   for (size_t rail : lanes_->home_rails()) lane_nodes.push_back(rails_[rail]->numa_node);
-  std::vector<numa::CpuList> cpus;
-  for (numa::LanePlacement& lane : numa::place_lanes(parts_.topology, lane_nodes))
-    cpus.push_back(std::move(lane.cpus));
+  std::vector<numa::CpuList> cpus(lane_nodes.size());
+  // Where everything is equally near, the scheduler knows better which core is free.
+  if (parts_.topology.nodes.size() > 1) {
+    const auto placements = numa::place_lanes(parts_.topology, lane_nodes);
+    std::ranges::transform(placements, cpus.begin(),
+                           [](const numa::LanePlacement& lane) { return lane.cpus; });
+  }
   lanes_->place(choose_home_rails(lanes_->chunks(), parts_.guest.memory(), placement_),
                 std::move(cpus));
 }

@@ -114,12 +114,12 @@ Status LaneGroup::open_lane(Slot& slot, size_t rail) {
     return tl::unexpected<Error>(opened.error());
   }
   auto lane = std::make_unique<Lane>(context_, rail, std::move(opened->endpoint));
-  slot.rail = rail;
-  slot.number = opened->number;
   ++rails_[rail].lanes_opened;
   ++lanes_alive_;
   if (!is_last_resort(rail)) ++lanes_alive_normally_;
   std::lock_guard lanes_lock(lanes_mutex_);
+  slot.rail = rail;
+  slot.number = opened->number;
   slot.lane = std::move(lane);
   // Raised before the lane was there to be shut down.
   if (context_.interruption.raised()) slot.lane->shut_down();

@@ -89,9 +89,10 @@ class LaneGroup {
   // A thread with a lane, or on the way to one.
   struct Slot {
     size_t home_rail;
-    size_t rail = 0;                // of the lane
-    uint32_t number = 0;            // of the lane
-    std::unique_ptr<Lane> lane;     // null while there is none; changed under lanes_mutex_
+    // Of the lane; changed under lanes_mutex_.
+    size_t rail = 0;
+    uint32_t number = 0;
+    std::unique_ptr<Lane> lane;     // null while there is none
     std::vector<ChunkIndex> taken;  // in this round, since the lane last confirmed all
     Clock::time_point next_try{};
     bool is_scout = false;

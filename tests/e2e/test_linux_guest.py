@@ -11,7 +11,7 @@ import pathlib
 
 import pytest
 
-from harness import linux_guest
+from harness import agent, linux_guest
 from harness.qemu import MIB, Machine, Memory, Qemu
 from harness.scenario import COMPLETED, FAILED, Scenario, assert_never_two_running
 from harness.waiting import wait_until
@@ -19,6 +19,7 @@ from harness.waiting import wait_until
 DISK_POOL_MIB = 64
 DISK_POOL_CHECKS = 2 * DISK_POOL_MIB * 64  # each buffer of 16 KiB once when it is reused and once when it arrives
 SLOW_BYTES_PER_S = 20_000_000
+BOOT_S = 60 if agent.TRANSPORT == "tcp" else 400  # in the lab the host is emulated as well
 BALLOON = ("-device", "virtio-balloon-pci,id=balloon0")
 
 
@@ -28,9 +29,9 @@ def linux_scenario(folder, network, linux_disk, version="7.2", extra=(), aio="na
     machine = Machine(Memory(512), version, "q35", arguments=(*arguments, *extra))
     with Qemu(machine, "source", folder, netns=network.name, wrapper=wrapper) as source, \
          Qemu(machine, "destination", folder, incoming=True, netns=network.name) as destination:
-        source.wait_serial("OK disk", timeout_s=60)
+        source.wait_serial("OK disk", timeout_s=BOOT_S)
         source.wait_serial("OK memory")
-        wait_until(lambda: checks(source, "disk") > DISK_POOL_CHECKS, "the disk load filling its pool", 60)
+        wait_until(lambda: checks(source, "disk") > DISK_POOL_CHECKS, "the disk load filling its pool", BOOT_S)
         yield Scenario(folder, None, source, destination, network.name, network.name, "127.0.0.1:7471")
 
 
@@ -53,7 +54,7 @@ def assert_guest_is_well(guests):
     before = checks(source, "disk")
     linux_guest.assert_memory_right(source.serial())
     wait_until(lambda: checks(destination, "disk") > before + DISK_POOL_CHECKS or "BAD" in destination.serial(),
-               "the guest looking at its whole pool again", 60)
+               "the guest looking at its whole pool again", BOOT_S)
     linux_guest.assert_memory_right(destination.serial())
     assert "GUEST UP" not in destination.serial()
     uptimes = [beat[1] for qemu in (source, destination) for beat in linux_guest.heartbeats(qemu.serial(), "alive")]
