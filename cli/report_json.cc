@@ -40,6 +40,7 @@ Json render_rails(const std::vector<RailReport>& rails) {
                     {"transport", rail.transport},
                     {"numa_node", rail.numa_node},
                     {"bytes_sent", rail.bytes_sent},
+                    {"helped_bytes", rail.helped_bytes},
                     {"losses", rail.losses},
                     {"last_loss", rail.last_loss},
                     {"recovery_ms", rail.recovery_ms}});

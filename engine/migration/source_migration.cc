@@ -281,6 +281,7 @@ void SourceMigration::report_rails() {
          .transport = rails_[i]->transport->capabilities().name,
          .numa_node = rails_[i]->numa_node,
          .bytes_sent = counters[i].bytes_sent,
+         .helped_bytes = counters[i].helped_bytes,
          .losses = counters[i].losses,
          .last_loss = counters[i].last_loss ? to_string(*counters[i].last_loss) : std::string(),
          .recovery_ms = to_milliseconds(counters[i].recovery_max)});

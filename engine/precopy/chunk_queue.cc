@@ -26,58 +26,59 @@ std::vector<Chunk> cut_into_chunks(const GuestMemory& memory) {
 
 }  // namespace
 
-size_t ChunkQueue::Share::left() const {
+size_t ChunkQueue::Heap::left() const {
   const size_t taken = next.load(std::memory_order_relaxed);
   return chunks.size() - std::min(taken, chunks.size());
 }
 
 ChunkQueue::ChunkQueue(const GuestMemory& memory, size_t rails, size_t home_rails)
-    : chunks_(cut_into_chunks(memory)), shares_(std::make_unique<Share[]>(rails)), rails_(rails) {
+    : chunks_(cut_into_chunks(memory)), heaps_(std::make_unique<Heap[]>(rails)), rails_(rails) {
   for (size_t chunk = 0; chunk < chunks_.size(); ++chunk)
-    shares_[chunk % home_rails].chunks.push_back(static_cast<ChunkIndex>(chunk));
+    heaps_[chunk % home_rails].chunks.push_back(static_cast<ChunkIndex>(chunk));
 }
 
 void ChunkQueue::set_homes(std::span<const uint32_t> homes) {
   CHECK(homes.size() == chunks_.size());
-  for (size_t rail = 0; rail < rails_; ++rail) shares_[rail].chunks.clear();
+  for (size_t rail = 0; rail < rails_; ++rail) heaps_[rail].chunks.clear();
   for (size_t chunk = 0; chunk < homes.size(); ++chunk)
-    shares_[homes[chunk]].chunks.push_back(static_cast<ChunkIndex>(chunk));
+    heaps_[homes[chunk]].chunks.push_back(static_cast<ChunkIndex>(chunk));
 }
 
 void ChunkQueue::refill() {
   for (size_t rail = 0; rail < rails_; ++rail)
-    shares_[rail].next.store(0, std::memory_order_relaxed);
+    heaps_[rail].next.store(0, std::memory_order_relaxed);
   std::lock_guard lock(mutex_);
   put_back_.clear();
   put_back_count_ = 0;
 }
 
 std::optional<TakenChunk> ChunkQueue::take(size_t rail) {
-  if (auto own = take_from(shares_[rail])) return TakenChunk{*own, Turn::kFirst};
+  if (auto own = take_from(heaps_[rail])) return TakenChunk{*own, Turn::kFirst, Share::kOwn};
   if (put_back_count_.load(std::memory_order_acquire) > 0) {
     std::lock_guard lock(mutex_);
     if (!put_back_.empty()) {
       const ChunkIndex chunk = put_back_.back();
       put_back_.pop_back();
       put_back_count_ = put_back_.size();
-      return TakenChunk{chunk, Turn::kAgain};
+      return TakenChunk{chunk, Turn::kAgain, Share::kAnothers};
     }
   }
   while (true) {
-    Share* const busiest =
-        std::max_element(shares_.get(), shares_.get() + rails_,
-                         [](const Share& a, const Share& b) { return a.left() < b.left(); });
+    Heap* const busiest =
+        std::max_element(heaps_.get(), heaps_.get() + rails_,
+                         [](const Heap& a, const Heap& b) { return a.left() < b.left(); });
     if (busiest->left() == 0) return std::nullopt;
-    if (auto stolen = take_from(*busiest)) return TakenChunk{*stolen, Turn::kFirst};
+    if (auto stolen = take_from(*busiest))
+      return TakenChunk{*stolen, Turn::kFirst, Share::kAnothers};
   }
 }
 
-std::optional<ChunkIndex> ChunkQueue::take_from(Share& share) {
-  if (share.left() == 0) return std::nullopt;
+std::optional<ChunkIndex> ChunkQueue::take_from(Heap& heap) {
+  if (heap.left() == 0) return std::nullopt;
   // SAFETY: relaxed is enough; the chunks were published with the round.
-  const size_t place = share.next.fetch_add(1, std::memory_order_relaxed);
-  if (place >= share.chunks.size()) return std::nullopt;
-  return share.chunks[place];
+  const size_t place = heap.next.fetch_add(1, std::memory_order_relaxed);
+  if (place >= heap.chunks.size()) return std::nullopt;
+  return heap.chunks[place];
 }
 
 void ChunkQueue::put_back(std::span<const ChunkIndex> chunks) {
@@ -88,8 +89,8 @@ void ChunkQueue::put_back(std::span<const ChunkIndex> chunks) {
 
 bool ChunkQueue::has_work() const {
   if (put_back_count_.load(std::memory_order_acquire) > 0) return true;
-  return std::any_of(shares_.get(), shares_.get() + rails_,
-                     [](const Share& share) { return share.left() > 0; });
+  return std::any_of(heaps_.get(), heaps_.get() + rails_,
+                     [](const Heap& heap) { return heap.left() > 0; });
 }
 
 }  // namespace godwit::precopy

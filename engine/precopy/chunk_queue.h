@@ -33,9 +33,13 @@ using ChunkIndex = uint32_t;
 // Whether the pages of a chunk may have been sent before in this round.
 enum class Turn : uint8_t { kFirst = 1, kAgain = 2 };
 
+// Whose chunk it is.
+enum class Share : uint8_t { kOwn = 1, kAnothers = 2 };
+
 struct TakenChunk {
   ChunkIndex index;
   Turn turn;
+  Share share;
 };
 
 // Thread: take(), put_back() and has_work() from any; the rest while no lane works.
@@ -60,16 +64,16 @@ class ChunkQueue {
   bool has_work() const;
 
  private:
-  struct alignas(64) Share {
+  struct alignas(64) Heap {
     std::vector<ChunkIndex> chunks;
     std::atomic<size_t> next{0};
 
     size_t left() const;
   };
-  std::optional<ChunkIndex> take_from(Share& share);
+  std::optional<ChunkIndex> take_from(Heap& heap);
 
   std::vector<Chunk> chunks_;
-  std::unique_ptr<Share[]> shares_;  // one per rail
+  std::unique_ptr<Heap[]> heaps_;  // one per rail
   const size_t rails_;
 
   std::atomic<size_t> put_back_count_{0};

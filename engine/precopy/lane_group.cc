@@ -287,6 +287,7 @@ Status LaneGroup::send_chunks(Slot& slot, const PageTransfer& transfer) {
     const Chunk& chunk = queue_.chunks()[taken->index];
     if (!has_pages(transfer.pages, chunk) && !has_pages(transfer.zeroes, chunk)) continue;
     slot.taken.push_back(taken->index);
+    slot.share = taken->share;
     RETURN_IF_ERROR(slot.lane->send_chunk(chunk, taken->turn, transfer));
     collect(slot);
     if (slot.taken.size() >= kUnconfirmedChunksMax) RETURN_IF_ERROR(confirm(slot, transfer));
@@ -356,6 +357,7 @@ void LaneGroup::collect(Slot& slot) {
   counters_.zero_pages += counted.zero_pages;
   counters_.torn_pages += counted.torn_pages;
   rails_[slot.rail].bytes_sent += counted.bytes_sent;
+  if (slot.share == Share::kAnothers) rails_[slot.rail].helped_bytes += counted.bytes_sent;
   for (const TornPage& page : slot.lane->torn()) (*torn_)[page.block].set(page.page);
   slot.lane->clear_torn();
 }

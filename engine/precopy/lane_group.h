@@ -35,6 +35,7 @@ struct TransferResult {
 // What a rail did, over all rounds.
 struct RailCounters {
   uint64_t bytes_sent = 0;
+  uint64_t helped_bytes = 0;  // of these, pages that are at home on another rail
   uint32_t lanes_opened = 0;
   uint32_t losses = 0;
   std::optional<Error> last_loss;
@@ -94,6 +95,7 @@ class LaneGroup {
     uint32_t number = 0;
     std::unique_ptr<Lane> lane;     // null while there is none
     std::vector<ChunkIndex> taken;  // in this round, since the lane last confirmed all
+    Share share = Share::kOwn;      // of the chunk being sent
     Clock::time_point next_try{};
     bool is_scout = false;
     numa::CpuList cpus;

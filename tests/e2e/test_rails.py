@@ -48,25 +48,47 @@ def rails_of(report):
     return {rail["name"].split(":")[0]: rail for rail in report["rails"]}
 
 
-@pytest.mark.parametrize("node", [0, 1])
-def test_pages_leave_by_the_rail_of_their_node(folder, network, node):
-    # The guest's 47 MiB that are not zero lie on one node; the second backend stays empty.
-    memory = Memory(128, backends=2, host_nodes=(node, 1 - node))
-    with scenario(folder, network, BootSector(fill_end=48 * MIB), memory) as guests, guests.receive() as receiver:
+def pages_by_node(qemu, file):
+    """How many pages of a memory file QEMU has seen on each node."""
+    lines = pathlib.Path(f"/proc/{qemu.pid}/numa_maps").read_text().splitlines()
+    words = " ".join(line for line in lines if file in line).split()
+    return [sum(int(word.split("=")[1]) for word in words if word.startswith(f"N{node}=")) for node in (0, 1)]
+
+
+@pytest.mark.parametrize("nodes", [(0, 1), (1, 0)])
+def test_each_nodes_pages_leave_by_its_own_rail(folder, network, nodes):
+    memory = Memory(128, backends=2, host_nodes=nodes)
+    with scenario(folder, network, BootSector(fill_end=127 * MIB), memory) as guests, guests.receive() as receiver:
         before = [packets_sent(f"rxe{number}") for number in (0, 1)]
         with guests.send("--lanes", "2") as sender:
             assert sender.wait() == COMPLETED, sender.output()
             assert receiver.wait() == COMPLETED, receiver.output()
         sent = [packets_sent(f"rxe{number}") - before[number] for number in (0, 1)]
         rails = rails_of(sender.report())
+        print(f"packets: {sent}; {rails}")
 
-        # An idle rail helps when its own work is done: with what the other one had not begun yet.
-        near, far = f"rxe{node}", f"rxe{1 - node}"
-        assert rails[near]["numa_node"] == node
-        print(f"bytes: {rails[near]['bytes_sent']} near, {rails[far]['bytes_sent']} far; packets: {sent}")
-        assert rails[near]["bytes_sent"] > rails[far]["bytes_sent"]
-        assert sent[node] > sent[1 - node]
+        for node in (0, 1):
+            rail = rails[f"rxe{node}"]
+            assert rail["numa_node"] == node
+            # A rail that is through with its own helps the other: with what that one had not begun yet.
+            assert rail["bytes_sent"] > 32 * MIB and rail["helped_bytes"] < rail["bytes_sent"] / 2
+            assert sent[node] >= rail["bytes_sent"] / 4096
         guests.assert_moved()
+
+
+@pytest.mark.parametrize("node", [0, 1])
+def test_memory_is_where_the_destinations_qemu_wants_it(folder, network, node):
+    memory = Memory(128, backends=2, host_nodes=(node, 1 - node))
+    guest = BootSector(fill_end=48 * MIB, dirty_mib=16)
+    with scenario(folder, network, guest, memory) as guests:
+        with guests.receive() as receiver, guests.send() as sender:
+            assert sender.wait() == COMPLETED, sender.output()
+            assert receiver.wait() == COMPLETED, receiver.output()
+        guests.assert_moved()
+
+        # The agent was the first to touch it.
+        pages = pages_by_node(guests.destination, "destination-ram0")
+        assert pages[node] >= 16 * MIB // 4096 and pages[1 - node] == 0, pages
 
 
 def lose(guests, links, numbers, *options):

@@ -46,8 +46,12 @@ TEST(ChunkQueue, GivesARailItsOwnFirstAndThenWhatOthersHaveLeft) {
   homes[7] = 0;
   queue.set_homes(homes);
 
-  EXPECT_EQ(queue.take(0)->index, 7U);
-  EXPECT_EQ(queue.take(0)->index, 0U);
+  const auto own = queue.take(0);
+  const auto anothers = queue.take(0);
+  EXPECT_EQ(own->index, 7U);
+  EXPECT_EQ(own->share, Share::kOwn);
+  EXPECT_EQ(anothers->index, 0U);
+  EXPECT_EQ(anothers->share, Share::kAnothers);
   EXPECT_EQ(queue.take(1)->index, 1U);
 }
 
