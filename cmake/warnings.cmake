@@ -9,6 +9,10 @@ function(godwit_target target)
   if(GODWIT_SANITIZE)
     target_compile_options(${target} PUBLIC -fsanitize=${GODWIT_SANITIZE} -fno-omit-frame-pointer)
     target_link_options(${target} PUBLIC -fsanitize=${GODWIT_SANITIZE})
+    # False with sanitizers, as GCC's manual says (-fsanitize=).
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+      target_compile_options(${target} PRIVATE -Wno-maybe-uninitialized)
+    endif()
   endif()
   if(GODWIT_FUZZERS)
     # Coverage feedback; the fuzzer itself is linked by godwit_fuzzer() (tests/fuzz).

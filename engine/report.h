@@ -49,9 +49,9 @@ struct RailReport {
   int32_t numa_node = -1;
   uint64_t bytes_sent = 0;
   uint64_t helped_bytes = 0;  // of these, pages that another rail is nearer to
-  uint32_t losses = 0;     // of its lanes, and attempts to open one
-  std::string last_loss;   // empty without one
-  double recovery_ms = 0;  // the longest: from noticing a loss to others having its pages
+  uint32_t losses = 0;        // of its lanes, and attempts to open one
+  std::string last_loss;      // empty without one
+  double recovery_ms = 0;     // the longest: from noticing a loss to others having its pages
 };
 
 // The end-to-end proof: both sides hash all of guest memory and compare.
