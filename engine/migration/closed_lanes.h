@@ -8,6 +8,7 @@
 #include <functional>
 #include <mutex>
 #include <set>
+#include <string>
 
 #include "engine/migration/interruption.h"
 
@@ -23,11 +24,12 @@ class ClosedLanes {
     });
   }
 
-  void note(uint32_t lane) {
+  // `reason` is empty for a lane that we wanted closed.
+  void note(uint32_t lane, const std::string& reason) {
     std::lock_guard lock(mutex_);
     closed_.insert(lane);
     changed_.notify_all();
-    if (watcher_) watcher_(lane);
+    if (watcher_) watcher_(lane, reason);
   }
 
   bool contains(uint32_t lane) const {
@@ -44,7 +46,8 @@ class ClosedLanes {
   }
 
   // Tells `watcher` of every lane from now on, from note(), until end().
-  void watch(std::function<void(uint32_t lane)> watcher) {
+  using Watcher = std::function<void(uint32_t lane, const std::string& reason)>;
+  void watch(Watcher watcher) {
     std::lock_guard lock(mutex_);
     watcher_ = std::move(watcher);
   }
@@ -63,7 +66,7 @@ class ClosedLanes {
   std::condition_variable changed_;
   std::set<uint32_t> closed_;
   bool ended_ = false;
-  std::function<void(uint32_t)> watcher_;
+  Watcher watcher_;
   Interruption::Hook wake_;
 };
 

@@ -43,7 +43,8 @@ MigrationReport SourceMigration::run() {
   link_ = std::make_unique<ControlLink>(parts_.control, interruption_, options_.peer_timeout,
                                         [this](const ControlMessage& message) {
                                           const auto* closed = std::get_if<LaneClosed>(&message);
-                                          if (closed != nullptr) closed_lanes_.note(closed->lane);
+                                          if (closed != nullptr)
+                                            closed_lanes_.note(closed->lane, closed->reason);
                                           return closed != nullptr;
                                         });
 
@@ -247,7 +248,8 @@ Status SourceMigration::connect_lanes() {
       options_.lanes == 0 ? default_lane_count() : options_.lanes);
   place_lanes();
   RETURN_IF_ERROR(lanes_->connect());
-  closed_lanes_.watch([this](uint32_t lane) { lanes_->lose(lane); });
+  closed_lanes_.watch(
+      [this](uint32_t lane, const std::string& reason) { lanes_->lose(lane, reason); });
   return link_->send(LanesReady{});
 }
 

@@ -120,16 +120,19 @@ Status LaneGroup::open_lane(Slot& slot, size_t rail) {
   std::lock_guard lanes_lock(lanes_mutex_);
   slot.rail = rail;
   slot.number = opened->number;
+  slot.lost_there.clear();
   slot.lane = std::move(lane);
   // Raised before the lane was there to be shut down.
   if (context_.interruption.raised()) slot.lane->shut_down();
   return {};
 }
 
-void LaneGroup::lose(uint32_t number) {
+void LaneGroup::lose(uint32_t number, const std::string& reason) {
   std::lock_guard lock(lanes_mutex_);
   for (const auto& slot : slots_) {
-    if (slot->lane && slot->number == number) slot->lane->shut_down();
+    if (!slot->lane || slot->number != number) continue;
+    slot->lost_there = reason;
+    slot->lane->shut_down();
   }
 }
 
@@ -305,8 +308,13 @@ Status LaneGroup::confirm(Slot& slot, const PageTransfer& transfer) {
   return {};
 }
 
-void LaneGroup::recover(Slot& slot, const Error& reason) {
+void LaneGroup::recover(Slot& slot, Error reason) {
   if (context_.interruption.raised() || !is_loss(reason)) return give_up(reason);
+  {
+    std::lock_guard lock(lanes_mutex_);
+    if (!slot.lost_there.empty())
+      reason = fail(Errc::kPeerLost, "lost at the destination: {}", slot.lost_there).value();
+  }
   {
     std::lock_guard lock(mutex_);
     if (error_) return;

@@ -16,6 +16,7 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -83,8 +84,8 @@ class LaneGroup {
 
   std::vector<RailCounters> rails() const;
 
-  // The lane of this number does not work at its other end.
-  void lose(uint32_t number);
+  // The lane of this number does not work at its other end, which says why.
+  void lose(uint32_t number, const std::string& reason);
 
  private:
   // A thread with a lane, or on the way to one.
@@ -94,6 +95,7 @@ class LaneGroup {
     size_t rail = 0;
     uint32_t number = 0;
     std::unique_ptr<Lane> lane;     // null while there is none
+    std::string lost_there;         // why its other end says that it does not work
     std::vector<ChunkIndex> taken;  // in this round, since the lane last confirmed all
     Share share = Share::kOwn;      // of the chunk being sent
     Clock::time_point next_try{};
@@ -110,7 +112,7 @@ class LaneGroup {
   void work(Slot& slot);
   Status send_chunks(Slot& slot, const PageTransfer& transfer);
   Status confirm(Slot& slot, const PageTransfer& transfer);
-  void recover(Slot& slot, const Error& reason);
+  void recover(Slot& slot, Error reason);
   bool is_hopeless() const;  // under mutex_
   void give_up(const Error& error);
   void collect(Slot& slot);
