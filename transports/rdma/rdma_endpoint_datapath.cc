@@ -138,11 +138,13 @@ void RdmaEndpoint::take_key_message(std::span<const std::byte> bytes) {
     case KeyMessageKind::kFailed:
       if (message->error == ENOENT)
         return die(fail(Errc::kCorrupt, "{} has no such memory registered", peer_).value());
-      return die(fail(Errc::kRefused,
-                      "{} could not pin guest memory for RDMA: {}; raise its limit (ulimit -l "
-                      "unlimited, LimitMEMLOCK=infinity), or use --transport tcp",
-                      peer_, describe_errno(static_cast<int>(message->error)))
-                     .value());
+      return die(
+          fail(Errc::kRefused,
+               "{} could not pin guest memory for RDMA: {}. Is there space for it (tmpfs, huge "
+               "pages), and may it be pinned (ulimit -l, LimitMEMLOCK=)? Else use --transport "
+               "tcp",
+               peer_, describe_errno(static_cast<int>(message->error)))
+              .value());
   }
 }
 
