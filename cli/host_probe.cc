@@ -7,15 +7,13 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <system_error>
 
 #include "cli/units.h"
 #include "engine/base/check.h"
+#include "engine/base/system_files.h"
 #include "engine/base/unique_fd.h"
 #include "engine/migration/options.h"
 #include "vmm-adapters/linux/pagemap_scan.h"
@@ -24,24 +22,6 @@ namespace godwit::cli {
 namespace {
 
 using Verdict = Finding::Verdict;
-
-std::string read_line(const std::string& path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  return line;
-}
-
-std::vector<std::string> list_folder(const std::string& path) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (std::filesystem::directory_iterator entry(path, error), end; !error && entry != end;
-       entry.increment(error)) {
-    names.push_back(entry->path().filename().string());
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
 
 Finding probe_kernel() {
   utsname name{};

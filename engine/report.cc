@@ -5,6 +5,11 @@
 
 namespace godwit {
 
+void note_rail(MigrationReport& report, const std::string& rail, const Error& reason) {
+  if (!report.transport_note.empty()) report.transport_note += "; ";
+  report.transport_note += fmt::format("{}: {}", rail, to_string(reason));
+}
+
 const char* to_string(MigrationStatus status) {
   switch (status) {
     case MigrationStatus::kCompleted:

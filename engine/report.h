@@ -90,6 +90,9 @@ struct MigrationReport {
   std::optional<Error> error;          // only when status is not kCompleted
 };
 
+// Adds to transport_note why a rail was not used, or not all the time.
+void note_rail(MigrationReport& report, const std::string& rail, const Error& reason);
+
 struct Progress {
   std::string phase;  // "pre-copy round 3", "switching over"
   uint64_t bytes_sent = 0;

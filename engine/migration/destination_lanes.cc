@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 
+#include "engine/lane_loss.h"
 #include "engine/memory/zero_scan.h"
 
 namespace godwit {
@@ -11,11 +12,6 @@ namespace {
 
 // A lane whose ticket was used is here, or was lost on the way, within this time.
 constexpr auto kArrivalMax = milliseconds(500);
-
-bool is_loss(const Error& error) {
-  return error.code == Errc::kPeerLost || error.code == Errc::kTimeout ||
-         error.code == Errc::kSystem;
-}
 
 }  // namespace
 
@@ -106,7 +102,7 @@ void DestinationLanes::serve(uint32_t number, Endpoint& endpoint, const std::sto
     if (status) continue;
     // Shut down from here.
     if (status.error().code == Errc::kCancelled || stop.stop_requested()) return;
-    if (!is_loss(status.error())) return parts_.interruption.raise(status.error());
+    if (!is_lane_loss(status.error())) return parts_.interruption.raise(status.error());
     endpoint.shut_down();
     return parts_.on_lost(number, status.error());
   }

@@ -108,8 +108,7 @@ Status DestinationMigration::accept_rails(const Offer& offer) {
     Result<std::unique_ptr<Listener>> listener = open_rail(rail, accepted);
     if (!listener) {
       // The others may do.
-      if (!report_.transport_note.empty()) report_.transport_note += "; ";
-      report_.transport_note += fmt::format("{}: {}", rail.name, to_string(listener.error()));
+      note_rail(report_, rail.name, listener.error());
       first_error = first_error.value_or(listener.error());
       continue;
     }

@@ -146,7 +146,8 @@ Status SourceMigration::join_rails(const Accept& accept) {
     const size_t chosen = ends[i];
     if (chosen == kNoEnd) {
       if (rail.use == RailUse::kAlways)
-        note(rail.name, fail(Errc::kRefused, "the destination has no rail for it").value());
+        note_rail(report_, rail.name,
+                  fail(Errc::kRefused, "the destination has no rail for it").value());
       continue;
     }
     precopy::RailMemory rail_memory{
@@ -158,7 +159,7 @@ Status SourceMigration::join_rails(const Accept& accept) {
     std::vector<std::unique_ptr<MemoryRegion>> regions;
     const Status registered = register_memory(rail, regions);
     if (!registered) {
-      note(rail.name, registered.error());
+      note_rail(report_, rail.name, registered.error());
       if (&rail == &parts_.rails.back() && rails_.empty())
         return tl::unexpected<Error>(registered.error());
       continue;
@@ -229,12 +230,6 @@ Status SourceMigration::register_memory(const Rail& rail,
   return {};
 }
 
-// For the report: why a rail was not used, or not all the time.
-void SourceMigration::note(const std::string& rail, const Error& reason) {
-  if (!report_.transport_note.empty()) report_.transport_note += "; ";
-  report_.transport_note += fmt::format("{}: {}", rail, to_string(reason));
-}
-
 Status SourceMigration::connect_lanes() {
   connector_ = std::make_unique<LaneConnector>(
       LaneConnector::Parts{parts_.control, *link_, interruption_, closed_lanes_}, joined_rails_,
@@ -291,7 +286,7 @@ void SourceMigration::report_rails() {
       most_bytes = counters[i].bytes_sent;
       report_.transport = report_.rails.back().transport;
     }
-    if (counters[i].losses > 0) note(rails_[i]->name, *counters[i].last_loss);
+    if (counters[i].losses > 0) note_rail(report_, rails_[i]->name, *counters[i].last_loss);
   }
 }
 

@@ -88,7 +88,6 @@ class SourceMigration {
   void place_lanes();
   Status register_memory(const Rail& rail, std::vector<std::unique_ptr<MemoryRegion>>& regions);
   Status connect_lanes();
-  void note(const std::string& rail, const Error& reason);
   void report_rails();
   Status arm();
   Status send_first_round();

@@ -3,35 +3,13 @@
 
 #include <fmt/core.h>
 
-#include <algorithm>
-#include <filesystem>
-#include <fstream>
-#include <system_error>
+#include "engine/base/system_files.h"
 
 namespace godwit::numa {
 namespace {
 
 // Virtual interfaces stand on each other at most this deep: a VLAN on a bond on two NICs is two.
 constexpr int kLowerInterfacesDepthMax = 8;
-
-// "" where there is no such file, or it cannot be read.
-std::string read_line(const std::string& path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  return line;
-}
-
-std::vector<std::string> list_folder(const std::string& path) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (std::filesystem::directory_iterator entry(path, error), end; !error && entry != end;
-       entry.increment(error)) {
-    names.push_back(entry->path().filename().string());
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
 
 // Software devices say what they stand on; RoCE says which interface each of its addresses is of;
 // of InfiniBand only the card is known, and which interfaces that has.

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "engine/base/check.h"
+#include "engine/lane_loss.h"
 #include "engine/numa/thread_binding.h"
 
 namespace godwit::precopy {
@@ -21,13 +22,6 @@ bool has_pages(const GuestPageSet* pages, const Chunk& chunk) {
   if (pages == nullptr) return false;
   const uint64_t first = chunk.pages.first_page;
   return (*pages)[chunk.block].next_run(first, first + chunk.pages.page_count).has_value();
-}
-
-// What ends a lane, but need not end the migration. A lane that is cancelled, and the migration is
-// not, does not work at its other end.
-bool is_loss(const Error& error) {
-  return error.code == Errc::kPeerLost || error.code == Errc::kTimeout ||
-         error.code == Errc::kSystem || error.code == Errc::kCancelled;
 }
 
 size_t count_always(const std::vector<RailUse>& uses) {
@@ -55,13 +49,15 @@ LaneGroup::LaneGroup(const LaneContext& context, LaneOpener& opener, std::vector
 
 LaneGroup::~LaneGroup() {
   for (std::jthread& thread : threads_) thread.request_stop();
-  {
-    std::lock_guard lock(lanes_mutex_);
-    for (const auto& slot : slots_) {
-      if (slot->lane) slot->lane->shut_down();
-    }
-  }
+  shut_down_lanes();
   threads_.clear();
+}
+
+void LaneGroup::shut_down_lanes() {
+  std::lock_guard lock(lanes_mutex_);
+  for (const auto& slot : slots_) {
+    if (slot->lane) slot->lane->shut_down();
+  }
 }
 
 void LaneGroup::place(std::span<const uint32_t> homes, std::vector<numa::CpuList> cpus) {
@@ -92,10 +88,7 @@ Status LaneGroup::connect() {
   }
   if (lanes_alive_ == 0) return tl::unexpected<Error>(*first_error);
   wake_ = context_.interruption.on_raise([this] {
-    std::lock_guard lock(lanes_mutex_);
-    for (const auto& slot : slots_) {
-      if (slot->lane) slot->lane->shut_down();
-    }
+    shut_down_lanes();
     changed_.notify_all();
   });
   for (const auto& slot : slots_) {
@@ -309,7 +302,7 @@ Status LaneGroup::confirm(Slot& slot, const PageTransfer& transfer) {
 }
 
 void LaneGroup::recover(Slot& slot, Error reason) {
-  if (context_.interruption.raised() || !is_loss(reason)) return give_up(reason);
+  if (context_.interruption.raised() || !is_lane_loss(reason)) return give_up(reason);
   {
     std::lock_guard lock(lanes_mutex_);
     if (!slot.lost_there.empty())

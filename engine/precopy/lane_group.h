@@ -108,6 +108,7 @@ class LaneGroup {
   void try_to_come_back(Slot& slot);
   void leave_last_resort(Slot& slot);
   void drop_lane(Slot& slot);
+  void shut_down_lanes();
   // Sends chunks until there are none.
   void work(Slot& slot);
   Status send_chunks(Slot& slot, const PageTransfer& transfer);
