@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -47,6 +48,27 @@ class ControlChannel {
 
  protected:
   ControlChannel() = default;
+};
+
+// Replaces a control connection that was lost while the guest's memory is still on both hosts: the
+// source connects again, the destination listens on.
+//
+// Thread: next() by one; stop() by any.
+class ControlReconnector {
+ public:
+  virtual ~ControlReconnector() = default;
+  ControlReconnector(const ControlReconnector&) = delete;
+  ControlReconnector& operator=(const ControlReconnector&) = delete;
+
+  // Returns a new connection with an authenticated peer; which session it is for, it says itself.
+  // Errors: kTimeout, or kPeerLost when there was no way now: try again, after a pause.
+  virtual Result<std::unique_ptr<ControlChannel>> next(Deadline deadline) = 0;
+
+  // next() returns kCancelled from then on.
+  virtual void stop() = 0;
+
+ protected:
+  ControlReconnector() = default;
 };
 
 }  // namespace godwit

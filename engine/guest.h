@@ -9,12 +9,14 @@
 #include <cstddef>
 #include <functional>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 
 #include "engine/base/result.h"
 #include "engine/base/time.h"
 #include "engine/memory/guest_memory.h"
+#include "engine/page_faults.h"
 
 namespace godwit {
 
@@ -83,6 +85,10 @@ class SourceGuest {
   // owner to end, unless the adapter was told to end it.
   virtual Status release() = 0;
 
+  // What it takes to find this guest's memory again without the VMM's help: for an agent that takes
+  // over in post-copy. Opaque to the engine.
+  virtual std::string recovery_record() const = 0;
+
  protected:
   SourceGuest() = default;
 };
@@ -116,6 +122,13 @@ class DestinationGuest {
   // The migration failed after prepare() and before the commit: make the VMM reusable, or tell it
   // to quit.
   virtual Status abandon() = 0;
+
+  // The first touches of guest memory, for post-copy. Not armed yet. Called before prepare().
+  // Errors: kRefused when this VMM, or this kernel, has no way.
+  virtual Result<std::unique_ptr<PageFaults>> page_faults() = 0;
+
+  // As SourceGuest's; what page_faults() left in the VMM included.
+  virtual std::string recovery_record() const = 0;
 
  protected:
   DestinationGuest() = default;

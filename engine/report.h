@@ -60,6 +60,23 @@ struct VerifyReport {
   uint64_t mismatches = 0;  // of 2 MiB pieces
 };
 
+// The part of a migration in which the guest ran before all its memory was there, as the
+// destination saw it.
+struct PostCopyReport {
+  uint64_t missing_bytes = 0;     // at the switchover
+  uint64_t faults = 0;            // first touches that somebody waited at
+  uint64_t faults_fetched = 0;    // of these, those of pages that were not even on their way
+  uint64_t fault_bytes = 0;       // fetched because somebody waited
+  uint64_t background_bytes = 0;  // the rest
+  uint64_t zero_pages = 0;        // that were missing, and needed no fetching
+  double fault_p50_us = 0;        // from reading the fault to the page being within reach
+  double fault_p90_us = 0;
+  double fault_p99_us = 0;
+  double fault_max_us = 0;
+  double ms = 0;            // from the switchover to the last page
+  uint32_t reconnects = 0;  // of a lost connection
+};
+
 struct MigrationReport {
   std::string session;
   MigrationStatus status = MigrationStatus::kFailed;
@@ -86,6 +103,9 @@ struct MigrationReport {
 
   std::vector<RailReport> rails;  // of the source
   std::vector<RoundReport> rounds;
+  double predicted_total_ms = 0;  // when the last round before post-copy began; 0 without it
+  std::optional<PostCopyReport> post_copy;
+  std::string post_copy_note;  // why there was none although it was wanted; else empty
   std::optional<VerifyReport> verify;  // only when it was asked for
   std::optional<Error> error;          // only when status is not kCompleted
 };
@@ -101,6 +121,10 @@ struct Progress {
   double dirty_bytes_per_s = 0;
   double predicted_downtime_ms = 0;
   uint32_t round = 0;  // 1 is the first
+  // In post-copy.
+  uint64_t faults = 0;
+  double fault_p50_us = 0;
+  double fault_p99_us = 0;
 };
 
 // "completed", "live": the words of the JSON report.

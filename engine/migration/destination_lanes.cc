@@ -18,8 +18,7 @@ constexpr auto kArrivalMax = milliseconds(500);
 DestinationLanes::DestinationLanes(Parts parts, std::vector<std::unique_ptr<Listener>> listeners)
     : parts_(std::move(parts)), listeners_(std::move(listeners)), tickets_(parts_.token_of) {
   wake_ = parts_.interruption.on_raise([this] { shut_down_all(); });
-  for (const auto& listener : listeners_)
-    doormen_.emplace_back([this, &listener = *listener] { let_in(listener); });
+  for (size_t i = 0; i < listeners_.size(); ++i) doormen_.emplace_back([this, i] { let_in(i); });
 }
 
 DestinationLanes::~DestinationLanes() {
@@ -52,18 +51,40 @@ void DestinationLanes::close(uint32_t lane) {
     closed = std::move(found->second);
     lanes_.erase(found);
   }
-  closed->thread.request_stop();
-  closed->endpoint->shut_down();
-  closed->thread.join();
-  // With its endpoint the connection goes, and with that what could still arrive.
-  closed.reset();
+  end(std::move(closed));
 }
 
-void DestinationLanes::let_in(Listener& listener) {
+void DestinationLanes::close_writers() {
+  std::vector<std::unique_ptr<Lane>> closed;
+  {
+    std::lock_guard lock(mutex_);
+    writers_closed_ = true;
+    for (auto lane = lanes_.begin(); lane != lanes_.end();) {
+      if (lane->second->fetches) {
+        ++lane;
+        continue;
+      }
+      closed.push_back(std::move(lane->second));
+      lane = lanes_.erase(lane);
+    }
+  }
+  for (const auto& lane : closed) lane->endpoint->shut_down();
+  for (auto& lane : closed) end(std::move(lane));
+}
+
+void DestinationLanes::end(std::unique_ptr<Lane> lane) {
+  lane->thread.request_stop();
+  lane->endpoint->shut_down();
+  lane->thread.join();
+  // With its endpoint the connection goes, and with that what could still arrive.
+  lane.reset();
+}
+
+void DestinationLanes::let_in(size_t listener) {
   while (true) {
-    Result<AcceptedLane> accepted = listener.accept(tickets_, Deadline::max());
+    Result<AcceptedLane> accepted = listeners_[listener]->accept(tickets_, Deadline::max());
     const bool working = accepted.has_value();
-    if (working) add(std::move(*accepted));
+    if (working) add(std::move(*accepted), listener);
     std::lock_guard lock(mutex_);
     ++visits_;
     changed_.notify_all();
@@ -72,18 +93,20 @@ void DestinationLanes::let_in(Listener& listener) {
   }
 }
 
-void DestinationLanes::add(AcceptedLane accepted) {
+void DestinationLanes::add(AcceptedLane accepted, size_t listener) {
   auto lane = std::make_unique<Lane>();
   lane->number = accepted.lane;
+  lane->listener = listener;
   lane->endpoint = std::move(accepted.endpoint);
   std::lock_guard lock(mutex_);
   if (ending_) return;
-  lane->thread = std::jthread([this, number = lane->number, &endpoint = *lane->endpoint](
-                                  const std::stop_token& stop) { serve(number, endpoint, stop); });
+  lane->thread =
+      std::jthread([this, &lane = *lane](const std::stop_token& stop) { serve(lane, stop); });
   lanes_[accepted.lane] = std::move(lane);
 }
 
-void DestinationLanes::serve(uint32_t number, Endpoint& endpoint, const std::stop_token& stop) {
+void DestinationLanes::serve(Lane& lane, const std::stop_token& stop) {
+  Endpoint& endpoint = *lane.endpoint;
   std::array<std::byte, kLaneMessageBytesMax> buffer;
   uint64_t zeroed_pages = 0;
   while (!stop.stop_requested()) {
@@ -96,7 +119,12 @@ void DestinationLanes::serve(uint32_t number, Endpoint& endpoint, const std::sto
       status = tl::unexpected<Error>(size.error());
     } else {
       Result<LaneMessage> message = decode_lane_message(std::span(buffer).first(*size));
-      status = message ? handle(endpoint, *message, zeroed_pages)
+      const auto* fetch = message ? std::get_if<FetchLane>(&*message) : nullptr;
+      if (fetch != nullptr) {
+        status = turn_into_fetch_lane(lane, *fetch, stop);
+        if (status) return;
+      }
+      else status = message ? handle(endpoint, *message, zeroed_pages)
                        : Status(tl::unexpected<Error>(message.error()));
     }
     if (status) continue;
@@ -104,12 +132,26 @@ void DestinationLanes::serve(uint32_t number, Endpoint& endpoint, const std::sto
     if (status.error().code == Errc::kCancelled || stop.stop_requested()) return;
     if (!is_lane_loss(status.error())) return parts_.interruption.raise(status.error());
     endpoint.shut_down();
-    return parts_.on_lost(number, status.error());
+    return parts_.on_lost(lane.number, status.error());
   }
+}
+
+Status DestinationLanes::turn_into_fetch_lane(Lane& lane, const FetchLane& message,
+                                              const std::stop_token& stop) {
+  if (!parts_.fetch) return fail(Errc::kCorrupt, "a fetch lane where there is no post-copy");
+  {
+    std::lock_guard lock(mutex_);
+    lane.fetches = true;
+  }
+  return parts_.fetch(message, lane.listener, *lane.endpoint, stop);
 }
 
 Status DestinationLanes::handle(Endpoint& endpoint, const LaneMessage& message,
                                 uint64_t& zeroed_pages) {
+  {
+    std::lock_guard lock(mutex_);
+    if (writers_closed_) return fail(Errc::kCorrupt, "the source still writes after the last page");
+  }
   if (const auto* zeroes = std::get_if<ZeroRuns>(&message)) {
     RETURN_IF_ERROR(validate(*zeroes, parts_.memory));
     zeroed_pages += clear(*zeroes);

@@ -38,6 +38,11 @@ class DestinationLanes {
     LaneTickets::TokenOf token_of;
     // Thread: the lane's. Called when a lane is lost; nothing of it can arrive any more.
     std::function<void(uint32_t lane, const Error& reason)> on_lost;
+    // Thread: the lane's. Works as a fetch lane on the rail of this listener until that is over.
+    // Null where there is no post-copy.
+    std::function<Status(const FetchLane& lane, size_t listener, Endpoint& endpoint,
+                         const std::stop_token& stop)>
+        fetch;
   };
   // Everything that `parts` refers to outlives this.
   DestinationLanes(Parts parts, std::vector<std::unique_ptr<Listener>> listeners);
@@ -48,16 +53,23 @@ class DestinationLanes {
   // On return nothing that the lane wrote can still arrive, and it will not be let in any more.
   void close(uint32_t lane);
 
+  // On return nothing that the source writes can arrive any more, by no lane; fetch lanes stay.
+  void close_writers();
+
  private:
   struct Lane {
     uint32_t number;
+    size_t listener;  // that it came by
     std::unique_ptr<Endpoint> endpoint;
+    bool fetches = false;  // under mutex_
     std::jthread thread;
   };
 
-  void let_in(Listener& listener);
-  void add(AcceptedLane accepted);
-  void serve(uint32_t number, Endpoint& endpoint, const std::stop_token& stop);
+  void let_in(size_t listener);
+  void add(AcceptedLane accepted, size_t listener);
+  static void end(std::unique_ptr<Lane> lane);
+  void serve(Lane& lane, const std::stop_token& stop);
+  Status turn_into_fetch_lane(Lane& lane, const FetchLane& message, const std::stop_token& stop);
   Status handle(Endpoint& endpoint, const LaneMessage& message, uint64_t& zeroed_pages);
   uint64_t clear(const ZeroRuns& zeroes);
   void shut_down_all();
@@ -71,6 +83,7 @@ class DestinationLanes {
   std::map<uint32_t, std::unique_ptr<Lane>> lanes_;
   uint64_t visits_ = 0;  // how often a listener has returned
   bool ending_ = false;
+  bool writers_closed_ = false;
 
   Interruption::Hook wake_;
   std::vector<std::jthread> doormen_;  // one per listener

@@ -30,9 +30,10 @@ MigrationReport DestinationMigration::run() {
   const Status status = migrate();
   if (!status) give_up(interruption_.cause_of(status.error()));
   // The source closes the connection when it has read our last message.
-  link_->drain(deadline_in(seconds(2)));
+  if (link_ != nullptr) link_->drain(deadline_in(seconds(2)));
   lanes_.reset();
-  regions_.clear();
+  post_copy_.reset();
+  rails_ = {};
   link_.reset();
   report_.total_ms = to_milliseconds(Clock::now() - begin_);
   report_.cpu_seconds = process_cpu_seconds();
@@ -44,8 +45,11 @@ Status DestinationMigration::migrate() {
   RETURN_IF_ERROR(negotiate());
   RETURN_IF_ERROR(receive_memory_and_state());
   RETURN_IF_ERROR(load_state());
+  if (post_copy_ != nullptr) return finish_by_post_copy();
   RETURN_IF_ERROR(await_commit());
-  return start_guest();
+  RETURN_IF_ERROR(start_guest());
+  report_.status = MigrationStatus::kCompleted;
+  return {};
 }
 
 Status DestinationMigration::negotiate() {
@@ -85,57 +89,23 @@ Status DestinationMigration::negotiate() {
 
 // Opens our end of every rail whose transport the source has, too.
 Status DestinationMigration::accept_rails(const Offer& offer) {
-  Accept accept;
+  std::vector<std::string> offered;
+  for (const OfferedRail& rail : offer.rails) offered.push_back(rail.transport);
+  ASSIGN_OR_RETURN(rails_, DestinationRails::open(parts_.rails, parts_.guest.memory(), offered, report_));
+  report_.transport = rails_.accepted.front().transport;
+  Accept accept{.rails = rails_.accepted, .block_nodes = {}};
   for (const GuestBlock& block : parts_.guest.memory())
     accept.block_nodes.push_back(block.numa_node);
-  std::vector<std::unique_ptr<Listener>> listeners;
-  std::string theirs;
-  for (const OfferedRail& rail : offer.rails)
-    theirs += (theirs.empty() ? "" : ", ") + rail.transport;
-  std::string ours;
-  std::optional<Error> first_error;
-  for (const Rail& rail : parts_.rails) {
-    const std::string transport = rail.transport->capabilities().name;
-    ours += (ours.empty() ? "" : ", ") + transport;
-    const bool wanted = std::ranges::any_of(
-        offer.rails, [&](const OfferedRail& offered) { return offered.transport == transport; });
-    if (!wanted) continue;
-    AcceptedRail accepted{.name = rail.name,
-                          .transport = transport,
-                          .address = {},
-                          .numa_node = rail.numa_node,
-                          .regions = {}};
-    Result<std::unique_ptr<Listener>> listener = open_rail(rail, accepted);
-    if (!listener) {
-      // The others may do.
-      note_rail(report_, rail.name, listener.error());
-      first_error = first_error.value_or(listener.error());
-      continue;
-    }
-    accepted.address = (*listener)->address();
-    if (!rail.advertise_host.empty()) {
-      accepted.address =
-          rail.advertise_host +
-          accepted.address.substr(std::min(accepted.address.rfind(':'), accepted.address.size()));
-    }
-    listeners.push_back(std::move(*listener));
-    if (accept.rails.empty()) report_.transport = transport;
-    accept.rails.push_back(std::move(accepted));
-  }
-  if (accept.rails.empty() && first_error) return tl::unexpected<Error>(*first_error);
-  if (accept.rails.empty()) {
-    return fail(Errc::kRefused,
-                "the source can send by {}, the destination can receive by {}: give both the same "
-                "--transport",
-                theirs, ours);
-  }
   lanes_ = std::make_unique<DestinationLanes>(
-      DestinationLanes::Parts{parts_.guest.memory(), present_at_start_, interruption_,
-                              [this](uint32_t lane) { return parts_.control.lane_token(lane); },
-                              [this](uint32_t lane, const Error& reason) {
-                                (void)link_->send(LaneClosed{lane, to_string(reason)});
-                              }},
-      std::move(listeners));
+      DestinationLanes::Parts{
+          parts_.guest.memory(), present_at_start_, interruption_,
+          [this](uint32_t lane) { return parts_.control.lane_token(lane); },
+          [this](uint32_t lane, const Error& reason) {
+            (void)link_->send(LaneClosed{lane, to_string(reason)});
+          },
+          [this](const FetchLane& lane, size_t rail, Endpoint& endpoint,
+                 const std::stop_token& stop) { return fetch(lane, rail, endpoint, stop); }},
+      std::move(rails_.listeners));
   enter(DestinationState::kAcceptingLanes);
   return link_->send(accept);
 }
@@ -179,20 +149,6 @@ Status DestinationMigration::compare_layout(const Offer& offer) const {
   return {};
 }
 
-Result<std::unique_ptr<Listener>> DestinationMigration::open_rail(const Rail& rail,
-                                                                  AcceptedRail& accepted) {
-  std::vector<std::unique_ptr<MemoryRegion>> regions;
-  for (const GuestBlock& block : parts_.guest.memory()) {
-    ASSIGN_OR_RETURN(std::unique_ptr<MemoryRegion> region,
-                     rail.transport->register_memory(block.memory, RemoteAccess::kWrite));
-    accepted.regions.push_back(region->describe());
-    regions.push_back(std::move(region));
-  }
-  ASSIGN_OR_RETURN(std::unique_ptr<Listener> listener, rail.transport->listen(rail.listen));
-  std::ranges::move(regions, std::back_inserter(regions_));
-  return listener;
-}
-
 // Which lanes really come, the source knows best.
 Status DestinationMigration::await_lanes() {
   ASSIGN_OR_RETURN(const ControlMessage message, next_message(Deadline::max()));
@@ -227,6 +183,10 @@ Status DestinationMigration::receive_memory_and_state() {
       RETURN_IF_ERROR(take(*piece));
     } else if (const auto* end = std::get_if<StateEnd>(&message)) {
       RETURN_IF_ERROR(take(*end));
+    } else if (const auto* offer = std::get_if<PreparePostCopy>(&message)) {
+      RETURN_IF_ERROR(take(*offer));
+    } else if (const auto* missing = std::get_if<MissingPages>(&message)) {
+      RETURN_IF_ERROR(take(*missing));
     } else if (std::holds_alternative<VerifyRequest>(message)) {
       enter(DestinationState::kVerifying);
     } else if (const auto* hashes = std::get_if<VerifyHashes>(&message)) {
@@ -241,6 +201,39 @@ Status DestinationMigration::receive_memory_and_state() {
       return fail(Errc::kCorrupt, "the source sent a message out of turn: {}", name_of(message));
     }
   }
+}
+
+// That it cannot be is no failure: the source may have other ways.
+Status DestinationMigration::take(const PreparePostCopy& offer) {
+  report_.post_copy.emplace();
+  auto post_copy = std::make_unique<DestinationPostCopy>(
+      DestinationPostCopy::Parts{.guest = parts_.guest,
+                                 .rails = parts_.rails,
+                                 .observer = parts_.observer,
+                                 .commit_log = parts_.commit_log,
+                                 .reconnector = parts_.reconnector,
+                                 .report = report_},
+      options_);
+  const Status prepared = post_copy->prepare(offer, rails_);
+  if (prepared) {
+    post_copy_ = std::move(post_copy);
+    return link_->send(PostCopyPrepared{});
+  }
+  report_.post_copy.reset();
+  if (prepared.error().code != Errc::kRefused) return prepared;
+  return link_->send(PostCopyPrepared{.reason = std::string(prepared.error().text())});
+}
+
+Status DestinationMigration::take(const MissingPages& missing) {
+  if (post_copy_ == nullptr) return fail(Errc::kCorrupt, "missing pages without post-copy");
+  return post_copy_->take(missing);
+}
+
+Status DestinationMigration::fetch(const FetchLane& lane, size_t rail, Endpoint& endpoint,
+                                   const std::stop_token& stop) {
+  // Lanes for it come only after we have said that it is prepared.
+  if (post_copy_ == nullptr) return fail(Errc::kCorrupt, "a fetch lane without post-copy");
+  return post_copy_->fetch(lane, rail, endpoint, stop);
 }
 
 Status DestinationMigration::take(const StatePiece& piece) {
@@ -306,7 +299,12 @@ Status DestinationMigration::load_state() {
   enter(DestinationState::kLoadingState);
   // From here on no peer can reach the guest's memory any more: without a lane no key opens it. To
   // unregister it takes longer, and can wait until the guest runs.
-  lanes_.reset();
+  if (post_copy_ != nullptr) {
+    lanes_->close_writers();
+    post_copy_->begin();
+  } else {
+    lanes_.reset();
+  }
   RETURN_IF_ERROR(prepare_guest());
   const Clock::time_point start = Clock::now();
   RETURN_IF_ERROR(parts_.guest.load_state(device_state_));
@@ -338,9 +336,28 @@ Status DestinationMigration::start_guest() {
   RETURN_IF_ERROR(started);
   const double start_ms = to_milliseconds(Clock::now() - start);
   enter(DestinationState::kRunning);
-  report_.status = MigrationStatus::kCompleted;
   // A source that is gone by now is in doubt; the guest runs.
   (void)link_->send(Running{.start_ms = start_ms});
+  return {};
+}
+
+// Until everything is here. A connection that is lost once we have said *ready* is awaited again:
+// the source says then what it decided.
+Status DestinationMigration::finish_by_post_copy() {
+  Status running = await_commit();
+  if (running) running = start_guest();
+  if (!running) {
+    const bool lost = running.error().code == Errc::kPeerLost && !given_back_ &&
+                      state_ == DestinationState::kReady && !link_->peer_gave_up();
+    if (!lost || parts_.reconnector == nullptr) return running;
+    lanes_.reset();
+    link_.reset();
+  } else {
+    enter(DestinationState::kPostCopy);
+  }
+  RETURN_IF_ERROR(post_copy_->run(report_.session, link_, lanes_));
+  enter(DestinationState::kCompleted);
+  report_.status = MigrationStatus::kCompleted;
   return {};
 }
 
@@ -354,6 +371,11 @@ Status DestinationMigration::give_back(const Error& error) {
 
 void DestinationMigration::give_up(const Error& error) {
   report_.error = error;
+  if (link_ == nullptr || state_ == DestinationState::kPostCopy) {
+    // In post-copy, with the guest partly here: nothing is given back.
+    report_.status = MigrationStatus::kInDoubt;
+    return enter(DestinationState::kInDoubt);
+  }
   const bool aborted_by_source = link_->peer_gave_up();
   switch (state_) {
     case DestinationState::kReady:
@@ -372,8 +394,9 @@ void DestinationMigration::give_up(const Error& error) {
     default:
       break;
   }
+  if (post_copy_ != nullptr) post_copy_->abandon();
   lanes_.reset();
-  regions_.clear();
+  rails_ = {};
   if (!aborted_by_source && !given_back_) {
     if (error.code == Errc::kRefused) {
       (void)link_->send(Refuse{to_string(error)});

@@ -17,6 +17,8 @@
 #include "engine/guest.h"
 #include "engine/migration/control_link.h"
 #include "engine/migration/destination_lanes.h"
+#include "engine/migration/destination_post_copy.h"
+#include "engine/migration/destination_rails.h"
 #include "engine/migration/interruption.h"
 #include "engine/migration/observer.h"
 #include "engine/migration/options.h"
@@ -37,6 +39,7 @@ class DestinationMigration {
     ControlChannel& control;
     MigrationObserver& observer;
     CommitLog& commit_log;
+    ControlReconnector* reconnector = nullptr;  // for post-copy; null: none
   };
   DestinationMigration(Parts parts, DestinationOptions options);
   ~DestinationMigration();
@@ -56,13 +59,14 @@ class DestinationMigration {
   Status negotiate();
   Status compare_layout(const Offer& offer) const;
   Status accept_rails(const Offer& offer);
-  // Makes memory known to the rail, and listens there.
-  Result<std::unique_ptr<Listener>> open_rail(const Rail& rail, AcceptedRail& accepted);
   Status await_lanes();
   // The next message that is not about a lane.
   Result<ControlMessage> next_message(Deadline deadline);
   Status take(const CloseLane& lane);
   Status receive_memory_and_state();
+  Status take(const PreparePostCopy& offer);
+  Status take(const MissingPages& missing);
+  Status fetch(const FetchLane& lane, size_t rail, Endpoint& endpoint, const std::stop_token& stop);
   Status take(const StatePiece& piece);
   Status take(const StateEnd& end);
   Status prepare_guest();
@@ -70,6 +74,7 @@ class DestinationMigration {
   Status load_state();
   Status await_commit();
   Status start_guest();
+  Status finish_by_post_copy();
   Status give_back(const Error& error);
   void give_up(const Error& error);
   void enter(DestinationState state);
@@ -83,7 +88,8 @@ class DestinationMigration {
   Interruption interruption_;
   std::unique_ptr<ControlLink> link_;
   GuestPageSet present_at_start_;
-  std::vector<std::unique_ptr<MemoryRegion>> regions_;
+  DestinationRails rails_;
+  std::unique_ptr<DestinationPostCopy> post_copy_;  // from when the source wants it
   std::unique_ptr<DestinationLanes> lanes_;
 
   std::vector<std::byte> device_state_;

@@ -3,9 +3,13 @@
 // INTERFACES: what a migration tells the program that runs it.
 #pragma once
 
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "engine/base/result.h"
+#include "engine/memory/guest_memory.h"
+#include "engine/postcopy/page_ledger.h"
 #include "engine/report.h"
 
 namespace godwit {
@@ -35,6 +39,15 @@ class CommitLog {
   // The destination never told the guest to run, and gave it back: the commit is undone. The source
   // calls it before it resumes the guest, the destination before it says so.
   virtual Status record_return() = 0;
+
+  // Post-copy, before the guest is handed over: what another agent needs to take this one's place
+  // when it dies, in the words of the VMM adapter (`recovery_record` of a guest).
+  virtual Status record_recovery(const std::string& guest) = 0;
+
+  // Post-copy, of the destination: where it is kept which pages have been received, so that it
+  // outlives the agent. Belongs to the log. What is there from an agent before is kept.
+  virtual Result<std::vector<postcopy::ReceivedWords>> received_pages(
+      const GuestMemory& memory) = 0;
 };
 
 }  // namespace godwit

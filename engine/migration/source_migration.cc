@@ -6,9 +6,9 @@
 
 #include <algorithm>
 #include <limits>
-#include <set>
 
 #include "engine/migration/cpu_time.h"
+#include "engine/migration/rail_ends.h"
 
 namespace godwit {
 
@@ -18,8 +18,6 @@ namespace {
 constexpr Clock::duration kReasonPatience = milliseconds(500);
 // More than any RDMA link holds, little enough that a rail which turns slow holds back no round.
 constexpr uint64_t kOneSidedInFlightBytesMax = 8 * kMiB;
-
-constexpr size_t kNoEnd = SIZE_MAX;
 
 }  // namespace
 
@@ -53,6 +51,7 @@ MigrationReport SourceMigration::run() {
 
   report_rails();
   closed_lanes_.end();
+  post_copy_.reset();
   lanes_.reset();
   regions_.clear();
   (void)parts_.guest.dirty_tracker().stop();
@@ -69,8 +68,13 @@ MigrationReport SourceMigration::run() {
 Status SourceMigration::migrate() {
   enter(SourceState::kConnecting);
   RETURN_IF_ERROR(negotiate());
+  if (options_.post_copy == PostCopy::kNow) {
+    RETURN_IF_ERROR(prepare_at_once());
+    return switch_to_post_copy();
+  }
   RETURN_IF_ERROR(arm());
   RETURN_IF_ERROR(copy_until_little_remains());
+  if (post_copy_ != nullptr) return switch_to_post_copy();
   RETURN_IF_ERROR(final_memory());
   RETURN_IF_ERROR(save_state());
   RETURN_IF_ERROR(verify());
@@ -140,11 +144,11 @@ Status SourceMigration::join_rails(const Accept& accept) {
     return fail(Errc::kCorrupt, "the destination says nothing of where its memory is");
   placement_.block_nodes_there = accept.block_nodes;
   placement_.source.distances = parts_.topology.distances;
-  const std::vector<size_t> ends = choose_ends(accept);
+  const std::vector<size_t> ends = choose_rail_ends(parts_.rails, accept.rails);
   for (size_t i = 0; i < parts_.rails.size(); ++i) {
     const Rail& rail = parts_.rails[i];
     const size_t chosen = ends[i];
-    if (chosen == kNoEnd) {
+    if (chosen == kNoRailEnd) {
       if (rail.use == RailUse::kAlways)
         note_rail(report_, rail.name,
                   fail(Errc::kRefused, "the destination has no rail for it").value());
@@ -180,41 +184,6 @@ Status SourceMigration::join_rails(const Accept& accept) {
   if (rails_.empty())
     return fail(Errc::kCorrupt, "the destination accepted a way that was not offered");
   return {};
-}
-
-// The end at the destination of each of our rails, kNoEnd for one that has none there.
-std::vector<size_t> SourceMigration::choose_ends(const Accept& accept) {
-  std::vector<size_t> ends(parts_.rails.size(), kNoEnd);
-  std::set<std::string> transports;
-  for (const Rail& rail : parts_.rails) transports.insert(rail.transport->capabilities().name);
-  for (const std::string& transport : transports) {
-    std::vector<size_t> here;
-    std::vector<size_t> there;
-    std::vector<numa::Rail> rails_here;
-    std::vector<numa::Rail> rails_there;
-    for (size_t i = 0; i < parts_.rails.size(); ++i) {
-      if (parts_.rails[i].transport->capabilities().name != transport) continue;
-      here.push_back(i);
-      rails_here.push_back({.name = parts_.rails[i].name, .node = parts_.rails[i].numa_node});
-    }
-    for (size_t i = 0; i < accept.rails.size(); ++i) {
-      if (accept.rails[i].transport != transport) continue;
-      there.push_back(i);
-      rails_there.push_back({.name = accept.rails[i].name, .node = accept.rails[i].numa_node});
-    }
-    numa::RailReach reaches;
-    for (size_t i : here) {
-      std::vector<bool> row;
-      for (size_t j : there) {
-        const auto& is_neighbour = parts_.rails[i].is_neighbour;
-        row.push_back(is_neighbour && is_neighbour(accept.rails[j].address));
-      }
-      reaches.push_back(std::move(row));
-    }
-    for (const numa::RailPair& pair : numa::pair_rails(rails_here, rails_there, reaches))
-      ends[here[pair.source]] = there[pair.destination];
-  }
-  return ends;
 }
 
 Status SourceMigration::register_memory(const Rail& rail,
@@ -269,7 +238,7 @@ void SourceMigration::place_lanes() {
 
 // Names the rails that carried pages, and why others did not.
 void SourceMigration::report_rails() {
-  if (lanes_ == nullptr) return;
+  if (lanes_ == nullptr || !report_.rails.empty()) return;
   const std::vector<precopy::RailCounters> counters = lanes_->rails();
   uint64_t most_bytes = 0;
   for (size_t i = 0; i < rails_.size(); ++i) {

@@ -25,6 +25,7 @@
 //     page is in that scan's report; by the next drain it has landed.
 //   * The last scan is always a paused one, and what was reported live since the last drain is sent
 //     with it.
+// In post-copy the same holds for what the destination is told that it misses.
 // Writers that bypass page tables for good are found, and refused, by the adapter.
 #pragma once
 
@@ -42,6 +43,7 @@
 #include "engine/migration/lane_placement.h"
 #include "engine/migration/observer.h"
 #include "engine/migration/options.h"
+#include "engine/migration/source_post_copy.h"
 #include "engine/migration/states.h"
 #include "engine/numa/topology.h"
 #include "engine/precopy/hot_pages.h"
@@ -63,6 +65,7 @@ class SourceMigration {
     ControlChannel& control;
     MigrationObserver& observer;
     CommitLog& commit_log;
+    ControlReconnector* reconnector = nullptr;  // for post-copy; null: none
   };
   SourceMigration(Parts parts, SourceOptions options);
   ~SourceMigration();
@@ -84,7 +87,6 @@ class SourceMigration {
   Status migrate();
   Status negotiate();
   Status join_rails(const Accept& accept);
-  std::vector<size_t> choose_ends(const Accept& accept);
   void place_lanes();
   Status register_memory(const Rail& rail, std::vector<std::unique_ptr<MemoryRegion>>& regions);
   Status connect_lanes();
@@ -96,9 +98,20 @@ class SourceMigration {
   Status send_round(double stall_s);
   Status final_memory();
   Status save_state();
+  Status send_device_state();
   Status verify();
   Status hand_over();
   Status take_back(const std::string& reason);
+  void ran_there();
+
+  // source_postcopy_phase.cc
+  Status begin_post_copy();
+  Status await_post_copy_prepared();
+  Status prepare_at_once();
+  Status last_round_before_post_copy();
+  Result<GuestPageSet> missing_pages();
+  Status switch_to_post_copy();
+  Status serve_the_rest();
 
   Status pause_guest();
   Status resume_guest();
@@ -129,6 +142,7 @@ class SourceMigration {
   std::unique_ptr<LaneConnector> connector_;
   std::unique_ptr<precopy::LaneContext> lane_context_;
   std::unique_ptr<precopy::LaneGroup> lanes_;
+  std::unique_ptr<SourcePostCopy> post_copy_;  // from when it is decided on
 
   // The round that the lanes work on. Members, because lanes may still read the page sets while an
   // error elsewhere ends the migration.

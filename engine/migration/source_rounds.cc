@@ -63,6 +63,8 @@ Status SourceMigration::copy_until_little_remains() {
   const GuestMemory& memory = parts_.guest.memory();
   uint64_t previous_remaining = remaining_bytes_;
   uint32_t stuck_rounds = 0;
+  precopy::PolicyLimits limits = options_.limits;
+  limits.post_copy = options_.post_copy == PostCopy::kAuto;
   while (true) {
     RETURN_IF_ERROR(scan_between_rounds());
     GuestPageSet remaining = pending_.written;
@@ -76,8 +78,10 @@ Status SourceMigration::copy_until_little_remains() {
          .stuck_rounds = stuck_rounds,
          .bandwidth_bytes_per_s = bandwidth(),
          .dirty_bytes_per_s = dirty_bytes_per_s_,
-         .fixed_downtime_s = kDeviceStateS + to_seconds(pause_time_) + to_seconds(scan_time_)},
-        options_.limits);
+         .fixed_downtime_s = kDeviceStateS + to_seconds(pause_time_) + to_seconds(scan_time_),
+         .sent_bytes = report_.bytes_sent,
+         .memory_bytes = report_.ram_bytes},
+        limits);
     previous_remaining = remaining_bytes_;
     stuck_rounds = verdict.stuck_rounds;
     report_.predicted_downtime_ms = verdict.predicted_downtime_s * 1e3;
@@ -95,6 +99,11 @@ Status SourceMigration::copy_until_little_remains() {
             round_, remaining_bytes_ / kMiB, dirty_bytes_per_s_ / static_cast<double>(kMiB),
             bandwidth() / static_cast<double>(kMiB), report_.predicted_downtime_ms,
             options_.limits.downtime_s_max * 1e3);
+      case precopy::Decision::kPostCopy:
+        RETURN_IF_ERROR(last_round_before_post_copy());
+        if (post_copy_ != nullptr) return {};
+        limits.post_copy = false;  // the destination cannot
+        continue;
       case precopy::Decision::kNextRound:
         break;
     }

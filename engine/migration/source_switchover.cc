@@ -61,6 +61,17 @@ Result<GuestPageSet> SourceMigration::punched_pages() const {
 }
 
 Status SourceMigration::save_state() {
+  RETURN_IF_ERROR(send_device_state());
+  RETURN_IF_ERROR(finish_round());
+  // What saving the devices wrote. Nothing writes any more.
+  RETURN_IF_ERROR(collect_written());
+  GuestPageSet rest = take_pending(RoundKind::kFinal);
+  if (count_pages(rest) == 0) return {};
+  RETURN_IF_ERROR(begin_round(RoundKind::kFinal, std::move(rest), {}, SourceMemory::kFrozen));
+  return finish_round();
+}
+
+Status SourceMigration::send_device_state() {
   enter(SourceState::kSavingState);
   XXH3_state_t* hash = XXH3_createState();
   XXH3_64bits_reset(hash);
@@ -81,15 +92,7 @@ Status SourceMigration::save_state() {
   XXH3_freeState(hash);
   RETURN_IF_ERROR(saved);
   report_.device_state_bytes = total;
-  RETURN_IF_ERROR(link_->send(StateEnd{.total_bytes = total, .xxh3 = digest}));
-
-  RETURN_IF_ERROR(finish_round());
-  // What saving the devices wrote. Nothing writes any more.
-  RETURN_IF_ERROR(collect_written());
-  GuestPageSet rest = take_pending(RoundKind::kFinal);
-  if (count_pages(rest) == 0) return {};
-  RETURN_IF_ERROR(begin_round(RoundKind::kFinal, std::move(rest), {}, SourceMemory::kFrozen));
-  return finish_round();
+  return link_->send(StateEnd{.total_bytes = total, .xxh3 = digest});
 }
 
 Status SourceMigration::verify() {
@@ -137,16 +140,22 @@ Status SourceMigration::hand_over() {
   if (answer && std::holds_alternative<Returned>(*answer)) {
     return take_back(std::get<Returned>(*answer).reason);
   }
-  if (!answer || !std::holds_alternative<Running>(*answer)) {
+  const bool runs = answer && std::holds_alternative<Running>(*answer);
+  if (runs) ran_there();
+  if (post_copy_ != nullptr && (runs || !answer)) return serve_the_rest();
+  if (!runs) {
     return fail(Errc::kInDoubt,
                 "the guest was handed over, but whether it runs there is not known ({}); it stays "
                 "paused here and must not be resumed unless the destination's guest is gone",
                 answer ? "its answer makes no sense" : to_string(answer.error()));
   }
-  report_.downtime_ms = to_milliseconds(Clock::now() - paused_at_);
   report_.status = MigrationStatus::kCompleted;
   enter(SourceState::kCompleted);
   return parts_.guest.release();
+}
+
+void SourceMigration::ran_there() {
+  report_.downtime_ms = to_milliseconds(Clock::now() - paused_at_);
 }
 
 // The destination has promised that the guest neither ran there nor will. Returns the error that

@@ -31,6 +31,10 @@ const char* to_string(SourceState state) {
       return "committed";
     case SourceState::kCompleted:
       return "completed";
+    case SourceState::kPostCopy:
+      return "post-copy";
+    case SourceState::kReconnecting:
+      return "reconnecting";
     case SourceState::kFailed:
       return "failed";
     case SourceState::kInDoubt:
@@ -61,6 +65,12 @@ const char* to_string(DestinationState state) {
       return "committed";
     case DestinationState::kRunning:
       return "running";
+    case DestinationState::kPostCopy:
+      return "post-copy";
+    case DestinationState::kReconnecting:
+      return "reconnecting";
+    case DestinationState::kCompleted:
+      return "completed";
     case DestinationState::kFailed:
       return "failed";
     case DestinationState::kInDoubt:

@@ -6,6 +6,8 @@
 //   source owns, guest paused  pausing .. awaiting-ready    any failure: the source resumes it
 //   destination owns           committed ..                 the source never resumes it again
 //
+// In post-copy the source goes on holding memory for a guest that is not its own any more.
+//
 // The destination owns the guest from the moment it receives the commit.
 #pragma once
 
@@ -25,6 +27,8 @@ enum class SourceState : uint8_t {
   kVerifying,        // --verify only
   kAwaitingReady,    // the destination loads
   kCommitted,        // decision written down and sent
+  kPostCopy,         // the guest runs there, and its memory is partly here
+  kReconnecting,     // the same, with the connection lost
   kCompleted,        // the guest runs on the destination
   kFailed,           // the guest runs on the source
   kInDoubt,          // committed, but no answer came: only the destination may run it
@@ -41,6 +45,9 @@ enum class DestinationState : uint8_t {
   kReady,         // could start at once; waits for the source's decision
   kCommitted,     // this side owns the guest
   kRunning,
+  kPostCopy,      // the guest runs here, and its memory is partly there
+  kReconnecting,  // the same, with the connection lost
+  kCompleted,     // all memory is here
   kFailed,   // before the commit: the guest is the source's
   kInDoubt,  // ready, but the decision never came: only the source knows it
   kEnd,      // not a state

@@ -27,6 +27,14 @@ double choose_stall(const RoundView& view, double transfer_s, const PolicyLimits
   return std::min(transfer_s * (1 - kStallTarget / ratio), limits.stall_s_max);
 }
 
+// Before post-copy comes one more round, and after it about as much again.
+bool sends_too_much(const RoundView& view, const PolicyLimits& limits) {
+  constexpr double kRoundsToCome = 3;
+  return static_cast<double>(view.sent_bytes) +
+             kRoundsToCome * static_cast<double>(view.remaining_bytes) >
+         limits.post_copy_sent_share_max * static_cast<double>(view.memory_bytes);
+}
+
 }  // namespace
 
 Verdict decide(const RoundView& view, const PolicyLimits& limits) {
@@ -48,6 +56,11 @@ Verdict decide(const RoundView& view, const PolicyLimits& limits) {
     verdict.decision = Decision::kSwitchOver;
   } else if (last_round || stuck_rounds >= limits.stuck_rounds_max) {
     verdict.decision = Decision::kGiveUp;
+  }
+  if (limits.post_copy && verdict.decision != Decision::kSwitchOver &&
+      (verdict.decision == Decision::kGiveUp || view.round >= limits.post_copy_rounds_max ||
+       sends_too_much(view, limits))) {
+    verdict.decision = Decision::kPostCopy;
   }
   return verdict;
 }

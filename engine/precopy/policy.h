@@ -18,6 +18,10 @@
 // after two or three stalls of at most 10 ms. Where even a few stalls would carry only a small part
 // of what remains there is none: the guest would stand still for nothing.
 //
+// With post-copy allowed no migration fails for what the guest writes, or takes for ever: where the
+// limit cannot be kept, where rounds are used up, or where a further round would send too much, the
+// guest is handed over with the rest still here.
+//
 // The decision is made while the guest is paused for the scan, so "switch over" is exact: what
 // remains then is what has to be sent, and not a byte more.
 #pragma once
@@ -31,6 +35,11 @@ struct PolicyLimits {
   uint32_t rounds_max = 40;       // of memory in all, the first one included
   uint32_t stuck_rounds_max = 4;  // in a row without shrinking, before giving up
   double stall_s_max = 0.010;     // how long the guest may stand still before a round, for its sake
+  // Whether what does not get there by itself ends in post-copy. Then what is sent in all stays
+  // within this share of the guest's memory, and within so many rounds.
+  bool post_copy = false;
+  double post_copy_sent_share_max = 1.3;
+  uint32_t post_copy_rounds_max = 8;
 };
 
 // What is known with the guest paused after the scan that ends round `round`.
@@ -41,6 +50,8 @@ struct RoundView {
   uint32_t stuck_rounds;              // in a row before this one, as reported by earlier verdicts
   double bandwidth_bytes_per_s;       // as measured
   double dirty_bytes_per_s;           // by the guest while it last ran
+  uint64_t sent_bytes;                // in all rounds so far
+  uint64_t memory_bytes;              // of the guest
   double
       fixed_downtime_s;  // pause, scan, device state: what a switchover costs with no memory left
 };
@@ -49,6 +60,7 @@ enum class Decision : uint8_t {
   kNextRound = 1,   // send what remains; resume the guest after the stall
   kSwitchOver = 2,  // stay paused, send what remains, hand over
   kGiveUp = 3,      // the limit cannot be kept: resume the guest and fail
+  kPostCopy = 4,    // one more round while the destination prepares, then switch over at once
 };
 
 struct Verdict {

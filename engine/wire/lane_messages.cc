@@ -40,8 +40,14 @@ void describe(Fields& fields, OneOf<RoundDone> auto& message) {
   fields.number("zeroed_pages", message.zeroed_pages);
 }
 
+template <typename Fields>
+void describe(Fields& fields, OneOf<FetchLane> auto& message) {
+  fields.choice("kind", message.kind, FetchKind::kBackground);
+  fields.number("rail", message.rail);
+}
+
 // Names in the order of LaneMessage.
-constexpr const char* kNames[] = {"ZeroRuns", "RoundEnd", "RoundDone"};
+constexpr const char* kNames[] = {"ZeroRuns", "RoundEnd", "RoundDone", "FetchLane"};
 static_assert(std::size(kNames) == std::variant_size_v<LaneMessage>);
 static_assert(1 + 4 + 1 + 4 + kZeroRunsMax * sizeof(PageRun) <= kLaneMessageBytesMax);
 
@@ -88,6 +94,8 @@ Result<LaneMessage> decode_lane_message(std::span<const std::byte> bytes) {
       return decode_fields<RoundEnd>(fields_bytes, kNames[1]);
     case 3:
       return decode_fields<RoundDone>(fields_bytes, kNames[2]);
+    case 4:
+      return decode_fields<FetchLane>(fields_bytes, kNames[3]);
     default:
       return fail(Errc::kCorrupt, "lane message of unknown type {}", type);
   }

@@ -49,7 +49,18 @@ struct RoundDone {
   friend bool operator==(const RoundDone&, const RoundDone&) = default;
 };
 
-using LaneMessage = std::variant<ZeroRuns, RoundEnd, RoundDone>;
+// What a fetch lane is for: pages that somebody waits for, or the rest.
+enum class FetchKind : uint8_t { kFaults = 1, kBackground = 2 };
+
+// Source -> destination, the only message of its lane: the destination may read by it from now on.
+struct FetchLane {
+  FetchKind kind = FetchKind::kBackground;
+  uint32_t rail = 0;  // of PreparePostCopy::rails: whose regions can be read
+
+  friend bool operator==(const FetchLane&, const FetchLane&) = default;
+};
+
+using LaneMessage = std::variant<ZeroRuns, RoundEnd, RoundDone, FetchLane>;
 
 const char* name_of(const LaneMessage& message);
 

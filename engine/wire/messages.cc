@@ -37,6 +37,7 @@ void describe(Fields& fields, OneOf<Hello> auto& message) {
   fields.require("session", "is not 16 hexadecimal digits",
                  [&] { return is_session_name(message.session); });
   fields.choice("role", message.role, Role::kDestination);
+  fields.choice("purpose", message.purpose, Purpose::kRejoin);
 }
 
 template <typename Fields>
@@ -191,12 +192,75 @@ void describe(Fields& fields, OneOf<Abort> auto& message) {
 template <typename Fields>
 void describe(Fields&, OneOf<Heartbeat> auto&) {}
 
+template <typename Fields>
+void describe(Fields& fields, OneOf<ServedRail> auto& rail) {
+  fields.text("rails.transport", rail.transport, kNameBytesMax);
+  fields.list("rails.regions", rail.regions,
+              {.count_max = kBlocksMax, .element_bytes_min = sizeof(RemoteRegion)},
+              kDescribeElement);
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<PreparePostCopy> auto& message) {
+  fields.list("rails", message.rails, {.count_max = kRailsMax, .element_bytes_min = 4 + 4},
+              kDescribeElement);
+  fields.require("rails", "is empty", [&] { return !message.rails.empty(); });
+  fields.number("bandwidth_limit_bytes_per_s", message.bandwidth_limit_bytes_per_s);
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<PostCopyPrepared> auto& message) {
+  fields.text("reason", message.reason, kReasonBytesMax);
+  fields.list("rails", message.rails,
+              {.count_max = kRailsMax, .element_bytes_min = 4 + 4 + 4 + 4 + 4}, kDescribeElement);
+  fields.choice("hand_over", message.hand_over, HandOver::kCommitted);
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<MissingPages> auto& message) {
+  fields.number("block", message.block);
+  fields.number("first_word", message.first_word);
+  fields.list("words", message.words,
+              {.count_max = kPageWordsMax, .element_bytes_min = sizeof(uint64_t)},
+              [](auto& list, auto& word) { list.number("words", word); });
+  fields.require("words", "is empty", [&] { return !message.words.empty(); });
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<PageRun> auto& run) {
+  fields.number("runs.first_page", run.first_page);
+  fields.number("runs.page_count", run.page_count);
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<ZeroPages> auto& message) {
+  fields.number("block", message.block);
+  fields.list("runs", message.runs, {.count_max = kPageRunsMax, .element_bytes_min = 8 + 8},
+              kDescribeElement);
+  fields.require("runs", "is empty", [&] { return !message.runs.empty(); });
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<FetchProgress> auto& message) {
+  fields.number("outstanding_bytes", message.outstanding_bytes);
+  fields.number("fetched_bytes", message.fetched_bytes);
+  fields.number("faults", message.faults);
+  fields.measure("fault_p50_us", message.fault_p50_us);
+  fields.measure("fault_p99_us", message.fault_p99_us);
+  fields.measure("fault_max_us", message.fault_max_us);
+}
+
+template <typename Fields>
+void describe(Fields&, OneOf<FetchComplete> auto&) {}
+
 // Names in the order of ControlMessage.
 constexpr const char* kNames[] = {"Hello",          "Offer",         "Accept",       "Refuse",
                                   "CloseLane",      "LaneClosed",    "LanesReady",   "StatePiece",
                                   "StateEnd",       "VerifyRequest", "VerifyHashes", "VerifyResult",
                                   "MemoryComplete", "Ready",         "Commit",       "Running",
-                                  "Returned",       "Abort",         "Heartbeat"};
+                                  "Returned",       "Abort",         "Heartbeat",    "PreparePostCopy",
+                                  "PostCopyPrepared", "MissingPages", "ZeroPages", "FetchProgress",
+                                  "FetchComplete"};
 static_assert(std::size(kNames) == std::variant_size_v<ControlMessage>);
 
 template <size_t kIndex>
@@ -219,14 +283,24 @@ Result<ControlMessage> decode_index(size_t index, std::span<const std::byte> fie
 
 }  // namespace
 
-bool operator==(const AcceptedRail& left, const AcceptedRail& right) {
-  const auto same_region = [](const RemoteRegion& a, const RemoteRegion& b) {
+namespace {
+
+bool same_regions(const std::vector<RemoteRegion>& left, const std::vector<RemoteRegion>& right) {
+  return std::ranges::equal(left, right, [](const RemoteRegion& a, const RemoteRegion& b) {
     return a.base == b.base && a.size_bytes == b.size_bytes && a.key == b.key;
-  };
+  });
+}
+
+}  // namespace
+
+bool operator==(const ServedRail& left, const ServedRail& right) {
+  return left.transport == right.transport && same_regions(left.regions, right.regions);
+}
+
+bool operator==(const AcceptedRail& left, const AcceptedRail& right) {
   return left.name == right.name && left.transport == right.transport &&
          left.address == right.address && left.numa_node == right.numa_node &&
-         std::equal(left.regions.begin(), left.regions.end(), right.regions.begin(),
-                    right.regions.end(), same_region);
+         same_regions(left.regions, right.regions);
 }
 
 const char* name_of(const ControlMessage& message) {

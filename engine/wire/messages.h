@@ -16,12 +16,13 @@
 #include <vector>
 
 #include "engine/base/result.h"
+#include "engine/memory/page_bitmap.h"
 #include "engine/transport.h"
 
 namespace godwit {
 
 // Two agents that do not speak the same version refuse each other.
-inline constexpr uint32_t kProtocolVersion = 1;
+inline constexpr uint32_t kProtocolVersion = 2;
 
 // Limits. A list that is longer must not be sent (CHECK); a text that is longer is cut.
 inline constexpr size_t kNameBytesMax = 256;
@@ -34,10 +35,16 @@ inline constexpr uint32_t kLanesMax = 256;
 inline constexpr size_t kRailsMax = 64;
 inline constexpr size_t kStatePieceBytesMax = 1 << 20;
 inline constexpr size_t kVerifyHashesMax = 65536;
+inline constexpr size_t kPageWordsMax = 65536;  // 4 Mi pages
+inline constexpr size_t kPageRunsMax = 4096;
 
 enum class Role : uint8_t { kSource = 1, kDestination = 2 };
 enum class Verification : uint8_t { kOff = 1, kOn = 2 };
 enum class PayloadChecksum : uint8_t { kNone = 1, kCrc32c = 2 };
+// What a connection is for: a migration, or the rest of one whose guest was handed over already.
+enum class Purpose : uint8_t { kMigrate = 1, kRejoin = 2 };
+// How far the destination of a rejoined session is.
+enum class HandOver : uint8_t { kUncommitted = 1, kCommitted = 2 };
 
 // Both ways, first.
 struct Hello {
@@ -45,6 +52,7 @@ struct Hello {
   std::string software;  // "godwit 0.1.0", for messages to people
   std::string session;   // 16 lower-case hexadecimal digits; the source chooses
   Role role = Role::kSource;
+  Purpose purpose = Purpose::kMigrate;
 
   friend bool operator==(const Hello&, const Hello&) = default;
 };
@@ -165,7 +173,7 @@ struct VerifyResult {
   friend bool operator==(const VerifyResult&, const VerifyResult&) = default;
 };
 
-// Source -> destination: all memory is in place; load the state.
+// Source -> destination: all memory is in place, or named as missing; load the state.
 struct MemoryComplete {
   uint64_t pages_written = 0;
   uint64_t zero_pages = 0;
@@ -213,10 +221,73 @@ struct Heartbeat {
   friend bool operator==(const Heartbeat&, const Heartbeat&) = default;
 };
 
+// One rail's end at the source, from which the destination may read guest memory.
+struct ServedRail {
+  std::string transport;
+  std::vector<RemoteRegion> regions;  // one per block, in the Offer's order
+
+  friend bool operator==(const ServedRail&, const ServedRail&);
+};
+
+// Source -> destination: the guest will be handed over before all its memory is there. Fetch lanes
+// (lane_messages.h) name one of these rails. Comes again in a rejoined session, with other keys.
+struct PreparePostCopy {
+  std::vector<ServedRail> rails;             // 1 .. kRailsMax
+  uint64_t bandwidth_limit_bytes_per_s = 0;  // for what the guest does not wait for; 0 = unlimited
+
+  friend bool operator==(const PreparePostCopy&, const PreparePostCopy&) = default;
+};
+
+// Destination -> source: pages can be missing now, and fetch lanes are welcome. With a reason: they
+// cannot, and nothing has changed.
+struct PostCopyPrepared {
+  std::string reason;
+  std::vector<AcceptedRail> rails;  // of a rejoined session: where its lanes connect to; else empty
+  HandOver hand_over = HandOver::kUncommitted;
+
+  friend bool operator==(const PostCopyPrepared&, const PostCopyPrepared&) = default;
+};
+
+// Source -> destination, with the guest paused: pages of one block that the destination does not
+// have, 64 to a word, bit n of word n. Words that are not sent are 0.
+struct MissingPages {
+  uint32_t block = 0;
+  uint64_t first_word = 0;
+  std::vector<uint64_t> words;  // 1 .. kPageWordsMax
+
+  friend bool operator==(const MissingPages&, const MissingPages&) = default;
+};
+
+// Source -> destination: these missing pages are zero, and need not be fetched.
+struct ZeroPages {
+  uint32_t block = 0;
+  std::vector<PageRun> runs;  // 1 .. kPageRunsMax
+
+  friend bool operator==(const ZeroPages&, const ZeroPages&) = default;
+};
+
+// Destination -> source, about once per second: how far fetching is.
+struct FetchProgress {
+  uint64_t outstanding_bytes = 0;
+  uint64_t fetched_bytes = 0;
+  uint64_t faults = 0;
+  double fault_p50_us = 0;
+  double fault_p99_us = 0;
+  double fault_max_us = 0;
+
+  friend bool operator==(const FetchProgress&, const FetchProgress&) = default;
+};
+
+// Destination -> source: the last page is here. The source's memory is not needed any more.
+struct FetchComplete {
+  friend bool operator==(const FetchComplete&, const FetchComplete&) = default;
+};
+
 using ControlMessage =
     std::variant<Hello, Offer, Accept, Refuse, CloseLane, LaneClosed, LanesReady, StatePiece,
                  StateEnd, VerifyRequest, VerifyHashes, VerifyResult, MemoryComplete, Ready, Commit,
-                 Running, Returned, Abort, Heartbeat>;
+                 Running, Returned, Abort, Heartbeat, PreparePostCopy, PostCopyPrepared,
+                 MissingPages, ZeroPages, FetchProgress, FetchComplete>;
 
 // "Offer", for messages to people.
 const char* name_of(const ControlMessage& message);

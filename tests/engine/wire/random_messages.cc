@@ -19,6 +19,7 @@ Hello RandomMessages::any() {
   message.software = text(40);
   for (int i = 0; i < 16; ++i) message.session.push_back("0123456789abcdef"[below(16)]);
   message.role = below(2) == 0 ? Role::kSource : Role::kDestination;
+  message.purpose = below(2) == 0 ? Purpose::kMigrate : Purpose::kRejoin;
   return message;
 }
 
@@ -143,6 +144,60 @@ Heartbeat RandomMessages::any() {
 }
 
 template <>
+PreparePostCopy RandomMessages::any() {
+  PreparePostCopy message;
+  message.rails.resize(1 + below(4));
+  for (ServedRail& rail : message.rails) {
+    rail.transport = text(8);
+    rail.regions.resize(below(6));
+    for (RemoteRegion& region : rail.regions) region = {number(), number(), number()};
+  }
+  message.bandwidth_limit_bytes_per_s = number();
+  return message;
+}
+
+template <>
+PostCopyPrepared RandomMessages::any() {
+  PostCopyPrepared message;
+  message.reason = text(40);
+  message.rails = any<Accept>().rails;
+  message.hand_over = below(2) == 0 ? HandOver::kUncommitted : HandOver::kCommitted;
+  return message;
+}
+
+template <>
+MissingPages RandomMessages::any() {
+  MissingPages message{static_cast<uint32_t>(number()), number(), {}};
+  message.words.resize(1 + below(20));
+  for (uint64_t& word : message.words) word = number();
+  return message;
+}
+
+template <>
+ZeroPages RandomMessages::any() {
+  ZeroPages message{static_cast<uint32_t>(number()), {}};
+  message.runs.resize(1 + below(20));
+  for (PageRun& run : message.runs) run = {number(), number()};
+  return message;
+}
+
+template <>
+FetchProgress RandomMessages::any() {
+  return {number(), number(), number(), measure(), measure(), measure()};
+}
+
+template <>
+FetchComplete RandomMessages::any() {
+  return {};
+}
+
+template <>
+FetchLane RandomMessages::any() {
+  return {below(2) == 0 ? FetchKind::kFaults : FetchKind::kBackground,
+          static_cast<uint32_t>(number())};
+}
+
+template <>
 ZeroRuns RandomMessages::any() {
   ZeroRuns message{static_cast<uint32_t>(number()),
                    below(2) == 0 ? PageHistory::kUntouched : PageHistory::kSent,
@@ -180,8 +235,10 @@ LaneMessage RandomMessages::lane_message(size_t index) {
       return any<ZeroRuns>();
     case 1:
       return any<RoundEnd>();
-    default:
+    case 2:
       return any<RoundDone>();
+    default:
+      return any<FetchLane>();
   }
 }
 

@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/migration/destination_post_copy.h"
+
+#include <algorithm>
+#include <bit>
+#include <thread>
+
+#include "engine/migration/states.h"
+
+namespace godwit {
+namespace {
+
+constexpr Clock::duration kProgressPeriod = milliseconds(500);
+// A source that has not heard that all is here keeps its guest's memory: worth some patience.
+constexpr Clock::duration kFarewellPatience = seconds(60);
+constexpr Clock::duration kRetryPause = milliseconds(100);
+
+bool is_link_loss(const Error& error) {
+  return error.code == Errc::kPeerLost || error.code == Errc::kTimeout ||
+         error.code == Errc::kSystem;
+}
+
+}  // namespace
+
+// A connection that replaced a lost one, and what hangs on it. Destroyed from the bottom up.
+struct DestinationPostCopy::Connection {
+  std::unique_ptr<ControlChannel> channel;
+  Interruption interruption;
+  std::unique_ptr<ControlLink> link;
+  GuestPageSet no_pages;
+  DestinationRails rails;
+  std::unique_ptr<DestinationLanes> lanes;
+};
+
+DestinationPostCopy::DestinationPostCopy(Parts parts, const DestinationOptions& options)
+    : parts_(parts), options_(options) {}
+
+DestinationPostCopy::~DestinationPostCopy() {
+  connection_.reset();
+}
+
+Status DestinationPostCopy::prepare(const PreparePostCopy& offer, const DestinationRails& rails) {
+  if (fetcher_ != nullptr) return fail(Errc::kCorrupt, "post-copy is prepared already");
+  ASSIGN_OR_RETURN(faults_, parts_.guest.page_faults());
+  RETURN_IF_ERROR(parts_.commit_log.record_recovery(parts_.guest.recovery_record()));
+  ASSIGN_OR_RETURN(received_, parts_.commit_log.received_pages(parts_.guest.memory()));
+  RETURN_IF_ERROR(faults_->arm());
+  RETURN_IF_ERROR(open_fetcher(offer.bandwidth_limit_bytes_per_s));
+  set_regions(offer, rails);
+  missing_ = empty_page_set(parts_.guest.memory());
+  return {};
+}
+
+Status DestinationPostCopy::adopt(std::unique_ptr<PageFaults> faults, std::string session) {
+  faults_ = std::move(faults);
+  session_ = std::move(session);
+  committed_ = true;
+  ASSIGN_OR_RETURN(received_, parts_.commit_log.received_pages(parts_.guest.memory()));
+  RETURN_IF_ERROR(open_fetcher(0));
+  began_ = Clock::now();
+  return fetcher_->resume();
+}
+
+Status DestinationPostCopy::open_fetcher(uint64_t bandwidth_limit_bytes_per_s) {
+  ASSIGN_OR_RETURN(fetcher_, postcopy::PageFetcher::make(
+                                 {.memory = parts_.guest.memory(),
+                                  .faults = *faults_,
+                                  .received = received_,
+                                  .bandwidth_limit_bytes_per_s = bandwidth_limit_bytes_per_s}));
+  return {};
+}
+
+void DestinationPostCopy::set_regions(const PreparePostCopy& offer, const DestinationRails& rails) {
+  regions_.clear();
+  for (const auto& ours : rails.regions) {
+    auto& by_source = regions_.emplace_back();
+    for (const ServedRail& theirs : offer.rails) {
+      auto& regions = by_source.emplace_back();
+      for (const auto& region : ours) regions.local.push_back(region.get());
+      regions.remote = theirs.regions;
+    }
+  }
+}
+
+Status DestinationPostCopy::take(const MissingPages& missing) {
+  const GuestMemory& memory = parts_.guest.memory();
+  if (fetcher_ == nullptr) return fail(Errc::kCorrupt, "missing pages without post-copy");
+  if (missing.block >= memory.size())
+    return fail(Errc::kCorrupt, "missing pages of a RAM block {}", missing.block);
+  PageBitmap& pages = missing_[missing.block];
+  const uint64_t words = pages.words().size();
+  if (missing.first_word > words || missing.words.size() > words - missing.first_word)
+    return fail(Errc::kCorrupt, "missing pages outside of RAM block '{}'",
+                memory[missing.block].name);
+  for (size_t i = 0; i < missing.words.size(); ++i) {
+    const uint64_t first = (missing.first_word + i) * postcopy::kPagesPerWord;
+    for (uint64_t word = missing.words[i]; word != 0; word &= word - 1) {
+      const uint64_t page = first + static_cast<uint64_t>(std::countr_zero(word));
+      if (page >= pages.page_count())
+        return fail(Errc::kCorrupt, "missing pages behind the end of RAM block '{}'",
+                    memory[missing.block].name);
+      pages.set(page);
+    }
+  }
+  return {};
+}
+
+void DestinationPostCopy::begin() {
+  began_ = Clock::now();
+  fetcher_->begin(missing_);
+  missing_.clear();
+}
+
+Status DestinationPostCopy::fetch(const FetchLane& lane, size_t rail, Endpoint& endpoint,
+                                  const std::stop_token& stop) {
+  if (rail >= regions_.size() || lane.rail >= regions_[rail].size())
+    return fail(Errc::kCorrupt, "a fetch lane of a rail that was not offered");
+  const postcopy::FetchRegions& regions = regions_[rail][lane.rail];
+  if (regions.remote.size() != regions.local.size())
+    return fail(Errc::kCorrupt, "the source serves another layout than it offered");
+  RETURN_IF_ERROR(fetcher_->await_begin(stop));
+  return fetcher_->run_lane(lane.kind, endpoint, regions, stop);
+}
+
+Status DestinationPostCopy::run(const std::string& session, std::unique_ptr<ControlLink>& link,
+                                std::unique_ptr<DestinationLanes>& lanes) {
+  session_ = session;
+  if (link != nullptr) {
+    committed_ = started_ = true;
+    fetcher_->start_background();
+  } else if (committed_ && !started_) {
+    // The agent before us died between the commit and here, or after it.
+    RETURN_IF_ERROR(parts_.guest.start());
+    started_ = true;
+  }
+  ControlLink* current = link.get();
+  bool complete = false;
+  while (!complete) {
+    if (current != nullptr) {
+      ASSIGN_OR_RETURN(complete, follow(*current));
+      if (complete) break;
+      // All that hangs on the lost connection goes, from the lanes up: what they had claimed is
+      // given back.
+      lanes.reset();
+      link.reset();
+      connection_.reset();
+      current = nullptr;
+      ++parts_.report.post_copy->reconnects;
+    }
+    RETURN_IF_ERROR(rejoin());
+    current = connection_ != nullptr ? connection_->link.get() : nullptr;
+    ASSIGN_OR_RETURN(complete, fetcher_->await_complete(Deadline::min()));
+  }
+  fill_report();
+  fetcher_->end();
+  RETURN_IF_ERROR(faults_->disarm());
+  lanes.reset();
+  if (connection_ != nullptr) connection_->lanes.reset();
+  return tell_complete(current);
+}
+
+Result<bool> DestinationPostCopy::follow(ControlLink& link) {
+  Clock::time_point next_progress = Clock::now();
+  while (true) {
+    // Messages are few, so they are looked for between two looks at the pages.
+    ASSIGN_OR_RETURN(const bool complete, fetcher_->await_complete(deadline_in(milliseconds(5))));
+    if (complete && started_) return true;
+    Result<ControlMessage> message = link.next(Deadline::min());
+    if (message) {
+      if (const auto* zeroes = std::get_if<ZeroPages>(&*message)) {
+        RETURN_IF_ERROR(fetcher_->take_zeroes(zeroes->block, zeroes->runs));
+      } else if (const auto* close = std::get_if<CloseLane>(&*message)) {
+        (void)link.send(LaneClosed{close->lane, {}});
+      } else if (std::holds_alternative<Commit>(*message)) {
+        RETURN_IF_ERROR(start_guest(link));
+      } else {
+        return fail(Errc::kCorrupt, "the source sent a message out of turn: {}",
+                    name_of(*message));
+      }
+    } else if (message.error().code != Errc::kTimeout) {
+      if (is_link_loss(message.error())) return false;
+      return tl::unexpected<Error>(message.error());
+    }
+    if (Clock::now() >= next_progress) {
+      const FetchProgress now = progress();
+      show(now);
+      if (!link.send(now)) return false;
+      next_progress = Clock::now() + kProgressPeriod;
+    }
+  }
+}
+
+// A commit that comes again, because its answer was lost, changes nothing.
+Status DestinationPostCopy::start_guest(ControlLink& link) {
+  const Clock::time_point start = Clock::now();
+  if (!committed_) {
+    RETURN_IF_ERROR(parts_.commit_log.record_commit());
+    committed_ = true;
+  }
+  if (!started_) {
+    RETURN_IF_ERROR(parts_.guest.start());
+    started_ = true;
+    fetcher_->start_background();
+  }
+  (void)link.send(Running{.start_ms = to_milliseconds(Clock::now() - start)});
+  return {};
+}
+
+// Waits for the source to come again, for as long as the options say.
+Status DestinationPostCopy::rejoin() {
+  if (parts_.reconnector == nullptr)
+    return fail(Errc::kInDoubt, "the connection to the source was lost with pages still missing");
+  parts_.observer.on_state(to_string(DestinationState::kReconnecting));
+  const Deadline deadline = options_.reconnect_for == Clock::duration::max()
+                                ? Deadline::max()
+                                : deadline_in(options_.reconnect_for);
+  while (Clock::now() < deadline) {
+    ASSIGN_OR_RETURN(const bool complete, fetcher_->await_complete(Deadline::min()));
+    if (complete && started_) return {};
+    Result<std::unique_ptr<ControlChannel>> channel =
+        parts_.reconnector->next(std::min(deadline, deadline_in(seconds(1))));
+    Status joined = channel ? rejoin_over(std::move(*channel))
+                            : Status(tl::unexpected<Error>(channel.error()));
+    if (joined) {
+      parts_.observer.on_state(to_string(DestinationState::kPostCopy));
+      return {};
+    }
+    connection_.reset();
+    if (joined.error().code == Errc::kCancelled) return joined;
+    if (joined.error().code != Errc::kTimeout)
+      std::this_thread::sleep_for(std::min(kRetryPause, std::max(Clock::duration::zero(), deadline - Clock::now())));
+  }
+  return fail(Errc::kInDoubt,
+              "the source did not come back within {:.0f} s; the guest waits where it touches "
+              "pages that are missing: `godwit resume {}` goes on waiting for it",
+              to_seconds(options_.reconnect_for), session_);
+}
+
+Status DestinationPostCopy::rejoin_over(std::unique_ptr<ControlChannel> channel) {
+  connection_ = std::make_unique<Connection>();
+  Connection& connection = *connection_;
+  connection.channel = std::move(channel);
+  connection.link = std::make_unique<ControlLink>(*connection.channel, connection.interruption,
+                                                  options_.peer_timeout);
+  ControlLink& link = *connection.link;
+  const Deadline deadline = deadline_in(options_.peer_timeout);
+  ASSIGN_OR_RETURN(const Hello hello, link.expect<Hello>(deadline));
+  if (hello.purpose != Purpose::kRejoin || hello.session != session_ ||
+      hello.protocol_version != kProtocolVersion) {
+    (void)link.send(Refuse{fmt::format(
+        "this agent waits for the source of session {} to come back, not for another guest",
+        session_)});
+    link.drain(deadline_in(seconds(1)));
+    return fail(Errc::kPeerLost, "another source came");
+  }
+  RETURN_IF_ERROR(link.send(Hello{.protocol_version = kProtocolVersion,
+                                  .software = options_.software,
+                                  .session = session_,
+                                  .role = Role::kDestination,
+                                  .purpose = Purpose::kRejoin}));
+  ASSIGN_OR_RETURN(const PreparePostCopy offer, link.expect<PreparePostCopy>(deadline));
+  std::vector<std::string> offered;
+  for (const ServedRail& rail : offer.rails) offered.push_back(rail.transport);
+  ASSIGN_OR_RETURN(connection.rails, DestinationRails::open(parts_.rails, parts_.guest.memory(),
+                                                            offered, parts_.report));
+  set_regions(offer, connection.rails);
+  connection.no_pages = empty_page_set(parts_.guest.memory());
+  connection.lanes = std::make_unique<DestinationLanes>(
+      DestinationLanes::Parts{
+          parts_.guest.memory(), connection.no_pages, connection.interruption,
+          [&connection](uint32_t lane) { return connection.channel->lane_token(lane); },
+          [&connection](uint32_t lane, const Error& reason) {
+            (void)connection.link->send(LaneClosed{lane, to_string(reason)});
+          },
+          [this](const FetchLane& lane, size_t rail, Endpoint& endpoint,
+                 const std::stop_token& stop) { return fetch(lane, rail, endpoint, stop); }},
+      std::move(connection.rails.listeners));
+  connection.lanes->close_writers();
+  return link.send(PostCopyPrepared{
+      .reason = {},
+      .rails = connection.rails.accepted,
+      .hand_over = committed_ ? HandOver::kCommitted : HandOver::kUncommitted});
+}
+
+// The guest is complete here whatever comes of this; but the source would wait for ever.
+Status DestinationPostCopy::tell_complete(ControlLink* link) {
+  const Deadline deadline = deadline_in(std::min(kFarewellPatience, options_.reconnect_for));
+  while (true) {
+    if (link != nullptr && link->send(FetchComplete{})) {
+      link->drain(deadline_in(seconds(5)));
+      return {};
+    }
+    connection_.reset();
+    if (parts_.reconnector == nullptr || Clock::now() >= deadline) return {};
+    Result<std::unique_ptr<ControlChannel>> channel =
+        parts_.reconnector->next(std::min(deadline, deadline_in(seconds(1))));
+    if (!channel && channel.error().code == Errc::kCancelled) return {};
+    link = channel && rejoin_over(std::move(*channel)) ? connection_->link.get() : nullptr;
+  }
+}
+
+// A VMM that waits for a page could not even be told to quit.
+void DestinationPostCopy::abandon() {
+  if (fetcher_ != nullptr) fetcher_->end();
+  if (faults_ != nullptr) (void)faults_->disarm();
+}
+
+FetchProgress DestinationPostCopy::progress() const {
+  const postcopy::FetchCounters counters = fetcher_->counters();
+  const postcopy::LatencyHistogram& latency = fetcher_->fault_latency();
+  return {.outstanding_bytes = fetcher_->outstanding_bytes(),
+          .fetched_bytes = counters.fault_bytes + counters.background_bytes,
+          .faults = counters.faults,
+          .fault_p50_us = latency.percentile_us(50),
+          .fault_p99_us = latency.percentile_us(99),
+          .fault_max_us = latency.max_us()};
+}
+
+void DestinationPostCopy::show(const FetchProgress& now) {
+  const double elapsed_s = to_seconds(Clock::now() - began_);
+  parts_.observer.on_progress(
+      {.phase = "post-copy",
+       .bytes_sent = now.fetched_bytes,
+       .bytes_remaining = now.outstanding_bytes,
+       .throughput_bytes_per_s = static_cast<double>(now.fetched_bytes) / std::max(elapsed_s, 1e-3),
+       .faults = now.faults,
+       .fault_p50_us = now.fault_p50_us,
+       .fault_p99_us = now.fault_p99_us});
+}
+
+void DestinationPostCopy::fill_report() {
+  const postcopy::FetchCounters counters = fetcher_->counters();
+  const postcopy::LatencyHistogram& latency = fetcher_->fault_latency();
+  PostCopyReport& report = *parts_.report.post_copy;
+  report.faults = counters.faults;
+  report.faults_fetched = counters.faults_fetched;
+  report.fault_bytes = counters.fault_bytes;
+  report.background_bytes = counters.background_bytes;
+  report.zero_pages = counters.zero_pages;
+  report.fault_p50_us = latency.percentile_us(50);
+  report.fault_p90_us = latency.percentile_us(90);
+  report.fault_p99_us = latency.percentile_us(99);
+  report.fault_max_us = latency.max_us();
+  report.ms = to_milliseconds(Clock::now() - began_);
+}
+
+}  // namespace godwit

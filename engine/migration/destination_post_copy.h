@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The destination's side of a migration in which the guest runs before all its memory is here.
+//
+// It is prepared while the guest still runs at the source, serves faults from before the device
+// state is loaded (loading touches memory), and goes on until the last page is here. A connection
+// that is lost after the hand-over is replaced by another; meanwhile the guest goes on with what it
+// has, and waits where it touches what it has not.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "engine/control_channel.h"
+#include "engine/guest.h"
+#include "engine/migration/control_link.h"
+#include "engine/migration/destination_lanes.h"
+#include "engine/migration/destination_rails.h"
+#include "engine/migration/interruption.h"
+#include "engine/migration/observer.h"
+#include "engine/migration/options.h"
+#include "engine/page_faults.h"
+#include "engine/postcopy/page_fetcher.h"
+#include "engine/rail.h"
+#include "engine/report.h"
+
+namespace godwit {
+
+// Thread: one, but fetch().
+class DestinationPostCopy {
+ public:
+  // Everything referred to outlives this.
+  struct Parts {
+    DestinationGuest& guest;
+    const std::vector<Rail>& rails;
+    MigrationObserver& observer;
+    CommitLog& commit_log;
+    ControlReconnector* reconnector;  // null: a lost connection is not replaced
+    MigrationReport& report;
+  };
+  DestinationPostCopy(Parts parts, const DestinationOptions& options);
+  ~DestinationPostCopy();
+
+  // Makes first touches of guest memory wait for us. `rails` outlives the lanes that use it.
+  // Errors: kRefused, and nothing has changed.
+  Status prepare(const PreparePostCopy& offer, const DestinationRails& rails);
+  // The same for an agent that takes over from one that died after the hand-over.
+  Status adopt(std::unique_ptr<PageFaults> faults, std::string session);
+
+  Status take(const MissingPages& missing);
+  // All missing pages are known. From here on faults are served.
+  void begin();
+
+  // For DestinationLanes. Thread: a lane's.
+  Status fetch(const FetchLane& lane, size_t rail, Endpoint& endpoint, const std::stop_token& stop);
+
+  // The guest runs: fetches the rest, and tells the source when nothing is missing. `link` and
+  // `lanes` are those of the hand-over; without them a source is awaited first. Returns with all
+  // memory here and nothing of the agent left in the VMM.
+  Status run(const std::string& session, std::unique_ptr<ControlLink>& link,
+             std::unique_ptr<DestinationLanes>& lanes);
+
+  // No fault is served any more, for a migration that is given up.
+  void abandon();
+
+ private:
+  struct Connection;
+
+  Status open_fetcher(uint64_t bandwidth_limit_bytes_per_s);
+  void set_regions(const PreparePostCopy& offer, const DestinationRails& rails);
+  // Until all is here (true) or the connection is lost (false).
+  Result<bool> follow(ControlLink& link);
+  Status rejoin();
+  Status rejoin_over(std::unique_ptr<ControlChannel> channel);
+  Status start_guest(ControlLink& link);
+  Status tell_complete(ControlLink* link);
+  FetchProgress progress() const;
+  void show(const FetchProgress& progress);
+  void fill_report();
+
+  Parts parts_;
+  const DestinationOptions options_;
+  std::string session_;
+  std::unique_ptr<PageFaults> faults_;
+  std::vector<postcopy::ReceivedWords> received_;
+  std::unique_ptr<postcopy::PageFetcher> fetcher_;
+  GuestPageSet missing_;
+  // By the destination's rail and the source's; made before any lane uses them.
+  std::vector<std::vector<postcopy::FetchRegions>> regions_;
+  bool committed_ = false;
+  bool started_ = false;
+  Clock::time_point began_{};
+  std::unique_ptr<Connection> connection_;  // the one that replaced the first
+};
+
+}  // namespace godwit

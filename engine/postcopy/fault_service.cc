@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// PageFetcher: how faults are served, with a lane and without one.
+#include <poll.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+
+#include "engine/postcopy/page_fetcher.h"
+
+namespace godwit::postcopy {
+namespace {
+
+// Faults come in bursts: this long after the last one the next is still looked for. Longer would
+// take the CPU from the guest, which computes between its faults.
+constexpr Clock::duration kLookForFaults = microseconds(50);
+// A sleeping lane looks this often whether its connection still lives.
+constexpr Clock::duration kSleep = milliseconds(50);
+constexpr size_t kWaitersMax = 4096;
+
+}  // namespace
+
+Status PageFetcher::serve_faults(FetchLane& lane, Endpoint& endpoint, const std::stop_token& stop) {
+  {
+    // The watchman has read faults that it could not serve: from here on it reads none.
+    std::lock_guard lock(watch_mutex_);
+    ++fault_lanes_;
+  }
+  struct Leave {
+    PageFetcher& fetcher;
+    ~Leave() {
+      std::lock_guard lock(fetcher.mutex_);
+      --fetcher.fault_lanes_;
+      fetcher.changed_.notify_all();
+    }
+  } leave{*this};
+  RETURN_IF_ERROR(wake_all());
+
+  FaultState state;
+  state.waiting.reserve(kWaitersMax);
+  std::array<std::byte, kLaneMessageBytesMax> message;
+  Clock::time_point look_until = Clock::now() + kLookForFaults;
+  while (!stop.stop_requested() && !ending_) {
+    bool busy = !state.waiting.empty();
+    if (lane.has_room() && state.waiting.size() + state.faults.size() <= kWaitersMax) {
+      ASSIGN_OR_RETURN(const size_t count, faults_.read(state.faults));
+      const Clock::time_point now = Clock::now();
+      for (size_t i = 0; i < count; ++i)
+        RETURN_IF_ERROR(handle(lane, state, state.faults[i], now));
+      busy = busy || count > 0;
+    }
+    if (!lane.idle()) {
+      busy = true;
+      RETURN_IF_ERROR(
+          lane.take(Deadline::min(), [this](const Claim& claim) { note_arrival(claim); }));
+    }
+    settle_waiters(state);
+    if (busy) {
+      look_until = Clock::now() + kLookForFaults;
+    } else if (Clock::now() > look_until) {
+      sleep_for_faults(kSleep);
+      const Result<size_t> talk = endpoint.receive(message, Deadline::min());
+      if (!talk && talk.error().code != Errc::kTimeout)
+        return tl::unexpected<Error>(talk.error());
+      look_until = Clock::now() + kLookForFaults;
+    }
+  }
+  return {};
+}
+
+Status PageFetcher::handle(FetchLane& lane, FaultState& state, const PageFault& fault,
+                           Clock::time_point now) {
+  fault_count_.fetch_add(1, std::memory_order_relaxed);
+  while (true) {
+    if (const auto claimed = ledger_.claim(fault.block, {fault.page, 1})) {
+      faults_fetched_.fetch_add(1, std::memory_order_relaxed);
+      RETURN_IF_ERROR(lane.fetch({fault.block, *claimed, now}));
+      order_.note_fault(fault.block, fault.page);
+      return {};
+    }
+    switch (ledger_.state(fault.block, fault.page)) {
+      case PageState::kReceived:
+        RETURN_IF_ERROR(serve_received(fault));
+        fault_latency_.record(Clock::now() - now);
+        return {};
+      case PageState::kInFlight:
+        // Whoever fetches it installs it, or gives it back and wakes those who wait.
+        state.waiting.push_back({fault.block, fault.page, now});
+        order_.note_fault(fault.block, fault.page);
+        return {};
+      case PageState::kMissing:
+        break;  // given back just now
+    }
+  }
+}
+
+// Only for the latency: those who waited are already on their way.
+void PageFetcher::settle_waiters(FaultState& state) {
+  if (state.waiting.empty()) return;
+  const Clock::time_point now = Clock::now();
+  std::erase_if(state.waiting, [&](const Waiter& waiter) {
+    const PageState now_is = ledger_.state(waiter.block, waiter.page);
+    if (now_is == PageState::kReceived) fault_latency_.record(now - waiter.since);
+    return now_is != PageState::kInFlight;
+  });
+}
+
+Status PageFetcher::serve_received(const PageFault& fault) {
+  if (fault.kind == FaultKind::kHole) return faults_.install_zeroes(fault.block, {fault.page, 1});
+  RETURN_IF_ERROR(faults_.install(fault.block, {fault.page, 1}));
+  // The guest is on its way; its next touches are probably near.
+  auto& word = installed_[fault.block][fault.page / kPagesPerWord];
+  const PageRun run = ledger_.received_around(fault.block, fault.page, kPagesPerWord);
+  const uint64_t first = run.first_page % kPagesPerWord;
+  const uint64_t bits = run.page_count >= kPagesPerWord
+                            ? ~uint64_t{0}
+                            : ((uint64_t{1} << run.page_count) - 1) << first;
+  uint64_t wanted = bits & ~word.fetch_or(bits, std::memory_order_relaxed);
+  wanted &= ~(uint64_t{1} << (fault.page % kPagesPerWord));
+  const uint64_t base = fault.page / kPagesPerWord * kPagesPerWord;
+  while (wanted != 0) {
+    const auto from = static_cast<uint64_t>(std::countr_zero(wanted));
+    const auto count = static_cast<uint64_t>(std::countr_one(wanted >> from));
+    RETURN_IF_ERROR(faults_.install(fault.block, {base + from, count}));
+    wanted &= ~((count == kPagesPerWord ? ~uint64_t{0} : (uint64_t{1} << count) - 1) << from);
+  }
+  return {};
+}
+
+// Serves what is here while there is no lane for faults. What is missing is dropped: the next lane
+// wakes everybody, and they ask again.
+void PageFetcher::watch_without_lane(const std::stop_token& stop) {
+  while (!stop.stop_requested() && !ending_) {
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, stop, [this] { return fault_lanes_ == 0 || ending_; });
+    }
+    {
+      std::lock_guard lock(watch_mutex_);
+      const Status status = fault_lanes_ == 0 ? serve_what_is_here() : Status();
+      if (!status) return fail_with(status.error());
+    }
+    sleep_for_faults(kSleep);
+  }
+}
+
+Status PageFetcher::serve_what_is_here() {
+  std::array<PageFault, 16> faults;
+  while (true) {
+    ASSIGN_OR_RETURN(const size_t count, faults_.read(faults));
+    if (count == 0) return {};
+    for (const PageFault& fault : std::span(faults).first(count)) {
+      if (ledger_.state(fault.block, fault.page) == PageState::kReceived)
+        RETURN_IF_ERROR(serve_received(fault));
+    }
+  }
+}
+
+Status PageFetcher::wake_all() {
+  for (uint32_t block = 0; block < memory_.size(); ++block)
+    RETURN_IF_ERROR(faults_.wake(block, {0, memory_[block].page_count()}));
+  return {};
+}
+
+// Until a fault waits, all is over, or the time has passed.
+void PageFetcher::sleep_for_faults(Clock::duration time) {
+  std::array<pollfd, 2> events{pollfd{faults_.fd(), POLLIN, 0}, pollfd{ended_.fd(), POLLIN, 0}};
+  (void)::poll(events.data(), events.size(),
+               std::max(1, static_cast<int>(duration_cast<milliseconds>(time).count())));
+}
+
+}  // namespace godwit::postcopy
