@@ -44,8 +44,8 @@ class PageLedger {
   // block, of received_words() words, that outlives the ledger.
   PageLedger(const GuestMemory& memory, std::vector<ReceivedWords> received);
 
-  // Requires: before anybody claims; nothing was given up or received yet. Those that are not in
-  // `missing` are received.
+  // Says which pages are missing, whatever the words said before; all others are received.
+  // Requires: nobody has claimed anything, and nobody else looks.
   void begin(const GuestPageSet& missing);
 
   PageState state(uint32_t block, uint64_t page) const;
@@ -58,7 +58,8 @@ class PageLedger {
   // whoever sees them received. Call it before they are installed.
   void mark_received(uint32_t block, PageRun pages);
 
-  // The claimed pages will not come this way.
+  // The claimed pages will not come this way. Requires: what was to bring them will not write to
+  // them any more.
   void give_back(uint32_t block, PageRun pages);
 
   // The run of received pages around `page`, within the aligned `reach` pages that it lies in.
@@ -75,10 +76,12 @@ class PageLedger {
  private:
   struct Block {
     ReceivedWords received;
-    std::vector<std::atomic<uint64_t>> in_flight;
+    std::vector<std::atomic<uint64_t>> claimed;  // in flight or received
     uint64_t page_count;
     uint64_t page_size_bytes;
   };
+
+  void take_as_received(Block& block);
 
   std::vector<Block> blocks_;
   std::atomic<uint64_t> outstanding_pages_{0};
