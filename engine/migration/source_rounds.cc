@@ -78,9 +78,9 @@ Status SourceMigration::copy_until_little_remains() {
          .stuck_rounds = stuck_rounds,
          .bandwidth_bytes_per_s = bandwidth(),
          .dirty_bytes_per_s = dirty_bytes_per_s_,
-         .fixed_downtime_s = kDeviceStateS + to_seconds(pause_time_) + to_seconds(scan_time_),
          .sent_bytes = report_.bytes_sent,
-         .memory_bytes = report_.ram_bytes},
+         .memory_bytes = report_.ram_bytes,
+         .fixed_downtime_s = kDeviceStateS + to_seconds(pause_time_) + to_seconds(scan_time_)},
         limits);
     previous_remaining = remaining_bytes_;
     stuck_rounds = verdict.stuck_rounds;
