@@ -202,6 +202,17 @@ Status SessionDirectory::write_record() {
   return replace_state_file(folder_, encode_session_record(record_));
 }
 
+Result<UniqueFd> open_session_folder(const std::string& session, SessionRole role) {
+  if (!is_session_id(session)) return fail(Errc::kRefused, "'{}' names no session", session);
+  UniqueFd folder = open_folder(session_path(session, role));
+  if (!folder.valid() && errno == ENOENT) {
+    return fail(Errc::kRefused, "this host does not have the {} side of session {}",
+                to_string(role), session);
+  }
+  if (!folder.valid()) return fail_errno(errno, "open {}", session_path(session, role));
+  return folder;
+}
+
 Result<SessionRecord> read_session(const std::string& session, SessionRole role) {
   if (!is_session_id(session)) {
     return fail(Errc::kRefused, "'{}' names no session: see `godwit status`", session);

@@ -4,7 +4,8 @@
 // (`godwit status`), stop it (`godwit cancel`), and judge it when the agent is dead.
 //
 // It is a folder, `/run/godwit/<session>/<role>` (GODWIT_RUNTIME_DIR moves the first two parts),
-// with one small text file, replaced as a whole. The source's decision to commit is in that file
+// with one small text file, replaced as a whole; in post-copy the destination has a second file
+// there (received_pages.h). The source's decision to commit is in that file
 // before it is on the wire; so after the death of an agent the file says who owns the guest:
 // without the commit, the source.
 //
@@ -46,6 +47,9 @@ class SessionDirectory final : public CommitLog {
   const std::string& session() const { return record_.session; }
   SessionRole role() const { return record_.role; }
 
+  // For other files of this side (ReceivedPages), which go with the folder. Valid as long as this.
+  int folder_fd() const { return folder_.get(); }
+
   // Thread: any, for all of these.
   Status set_state(std::string_view state);
 
@@ -80,6 +84,9 @@ std::string runtime_directory();
 // Errors: kRefused when this host does not have that side of the session; kCorrupt when its file is
 // not one of ours.
 Result<SessionRecord> read_session(const std::string& session, SessionRole role);
+
+// The folder that an agent has, or had before it died. Errors: kRefused when there is none.
+Result<UniqueFd> open_session_folder(const std::string& session, SessionRole role);
 
 // All sides of all sessions on this host, in the order of their names. One whose file cannot be
 // read is listed with the state "unreadable".
