@@ -17,6 +17,12 @@ Status AgentSession::open(const std::string& session) {
   return {};
 }
 
+Status AgentSession::take_over(const std::string& session) {
+  ASSIGN_OR_RETURN(directory_, SessionDirectory::take_over(session, options_.role));
+  guardian_.watch_over(session);
+  return {};
+}
+
 void AgentSession::conclude(MigrationStatus status) {
   display_.clear();
   if (directory_ == nullptr) return;
@@ -55,6 +61,18 @@ Status AgentSession::record_commit() {
 
 Status AgentSession::record_return() {
   return directory_->record_return();
+}
+
+Status AgentSession::record_recovery(const std::string& guest) {
+  if (directory_ == nullptr) return fail(Errc::kSystem, "there is no session to keep a record in");
+  RETURN_IF_ERROR(directory_->keep_command(options_.command));
+  return directory_->record_recovery(guest);
+}
+
+Result<std::vector<postcopy::ReceivedWords>> AgentSession::received_pages(
+    const GuestMemory& memory) {
+  if (directory_ == nullptr) return fail(Errc::kSystem, "there is no session to keep a record in");
+  return directory_->received_pages(memory);
 }
 
 // What others can see of a migration is worth less than the migration.

@@ -27,6 +27,7 @@ class AgentSession final : public MigrationObserver, public CommitLog {
     // What to do when the session cannot be opened: without its folder nothing may be decided.
     std::function<void()> give_up;
     SessionDirectory::Parties parties;
+    std::vector<std::string> command;  // what starts this agent again
   };
 
   // Ownership: `guardian` and `display` outlive it.
@@ -35,6 +36,9 @@ class AgentSession final : public MigrationObserver, public CommitLog {
   // Makes the folder now.
   Status open(const std::string& session);
 
+  // Takes the place of an agent that died.
+  Status take_over(const std::string& session);
+
   // Leaves, or removes, the folder, as the migration's end demands.
   void conclude(MigrationStatus status);
 
@@ -42,6 +46,8 @@ class AgentSession final : public MigrationObserver, public CommitLog {
   void on_progress(const Progress& progress) override;
   Status record_commit() override;
   Status record_return() override;
+  Status record_recovery(const std::string& guest) override;
+  Result<std::vector<postcopy::ReceivedWords>> received_pages(const GuestMemory& memory) override;
 
  private:
   void tolerate(const Status& written);

@@ -19,8 +19,9 @@ namespace godwit {
 namespace {
 
 constexpr char kStateFile[] = "state";
-constexpr char kStateFileInMaking[] = "state.new";
-constexpr size_t kStateBytesMax = size_t{16} * 1024;
+constexpr char kRecoveryFile[] = "guest";
+constexpr char kCommandFile[] = "command";
+constexpr size_t kFileBytesMax = size_t{1} << 20;
 constexpr seconds kProgressPeriod{1};
 
 std::string session_path(const std::string& session, SessionRole role) {
@@ -79,14 +80,15 @@ Status write_whole(const UniqueFd& file, std::string_view text) {
 }
 
 // A reader sees the old text or the new one, and so does whoever looks after a crash.
-Status replace_state_file(const UniqueFd& folder, std::string_view text) {
-  UniqueFd file(::openat(folder.get(), kStateFileInMaking,
+Status replace_file(const UniqueFd& folder, const std::string& name, std::string_view text) {
+  const std::string in_making = name + ".new";
+  UniqueFd file(::openat(folder.get(), in_making.c_str(),
                          O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!file.valid()) return fail_errno(errno, "make the session's state file");
+  if (!file.valid()) return fail_errno(errno, "make the session's file {}", name);
   RETURN_IF_ERROR(write_whole(file, text));
-  if (::fsync(file.get()) != 0) return fail_errno(errno, "save the session's state file");
-  if (::renameat(folder.get(), kStateFileInMaking, folder.get(), kStateFile) != 0) {
-    return fail_errno(errno, "put the session's state file in place");
+  if (::fsync(file.get()) != 0) return fail_errno(errno, "save the session's file {}", name);
+  if (::renameat(folder.get(), in_making.c_str(), folder.get(), name.c_str()) != 0) {
+    return fail_errno(errno, "put the session's file {} in place", name);
   }
   if (::fsync(folder.get()) != 0) return fail_errno(errno, "save the session's folder");
   return {};
@@ -95,7 +97,9 @@ Status replace_state_file(const UniqueFd& folder, std::string_view text) {
 Result<std::string> read_whole(const std::string& path) {
   UniqueFd file(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
   if (!file.valid()) return fail_errno(errno, "open {}", path);
-  std::string text(kStateBytesMax, '\0');
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) return fail_errno(errno, "look at {}", path);
+  std::string text(std::min(static_cast<size_t>(status.st_size), kFileBytesMax), '\0');
   ssize_t size = ::read(file.get(), text.data(), text.size());
   if (size < 0) return fail_errno(errno, "read {}", path);
   text.resize(static_cast<size_t>(size));
@@ -148,11 +152,28 @@ Result<std::unique_ptr<SessionDirectory>> SessionDirectory::create(const std::st
   return directory;
 }
 
+Result<std::unique_ptr<SessionDirectory>> SessionDirectory::take_over(const std::string& session,
+                                                                      SessionRole role) {
+  ASSIGN_OR_RETURN(SessionRecord record, read_session(session, role));
+  if (is_running(record.agent)) {
+    return fail(Errc::kRefused, "the {} agent of session {} is running: process {}",
+                to_string(role), session, record.agent.pid);
+  }
+  ASSIGN_OR_RETURN(record.agent, identify_process(::getpid()));
+  ASSIGN_OR_RETURN(UniqueFd folder, open_session_folder(session, role));
+  std::unique_ptr<SessionDirectory> directory(
+      new SessionDirectory(std::move(record), std::move(folder)));
+  std::lock_guard lock(directory->mutex_);
+  directory->kept_ = true;
+  RETURN_IF_ERROR(directory->write_record());
+  return directory;
+}
+
 SessionDirectory::SessionDirectory(SessionRecord record, UniqueFd folder)
     : record_(std::move(record)), folder_(std::move(folder)) {}
 
 SessionDirectory::~SessionDirectory() {
-  bool in_doubt = kept_ || (record_.committed && !settled_);
+  bool in_doubt = !settled_ && (kept_ || record_.committed);
   if (!in_doubt) static_cast<void>(remove_session(record_.session, record_.role));
 }
 
@@ -179,6 +200,26 @@ Status SessionDirectory::record_return() {
   return written;
 }
 
+Status SessionDirectory::record_recovery(const std::string& guest) {
+  return replace_file(folder_, kRecoveryFile, guest);
+}
+
+Result<std::vector<postcopy::ReceivedWords>> SessionDirectory::received_pages(
+    const GuestMemory& memory) {
+  Result<std::unique_ptr<ReceivedPages>> pages = ReceivedPages::open(folder_.get(), memory);
+  if (!pages && pages.error().code == Errc::kRefused)
+    pages = ReceivedPages::create(folder_.get(), memory);
+  if (!pages) return tl::unexpected<Error>(pages.error());
+  received_ = std::move(*pages);
+  return received_->words();
+}
+
+Status SessionDirectory::keep_command(const std::vector<std::string>& arguments) {
+  std::string text;
+  for (const std::string& argument : arguments) text.append(argument).push_back('\0');
+  return replace_file(folder_, kCommandFile, text);
+}
+
 Status SessionDirectory::update_progress(const Progress& progress, Clock::time_point now) {
   std::lock_guard lock(mutex_);
   record_.progress = progress;
@@ -199,7 +240,7 @@ void SessionDirectory::keep() {
 }
 
 Status SessionDirectory::write_record() {
-  return replace_state_file(folder_, encode_session_record(record_));
+  return replace_file(folder_, kStateFile, encode_session_record(record_));
 }
 
 Result<UniqueFd> open_session_folder(const std::string& session, SessionRole role) {
@@ -228,6 +269,36 @@ Result<SessionRecord> read_session(const std::string& session, SessionRole role)
     return fail(Errc::kCorrupt, "the state file of session {} is another's", session);
   }
   return record;
+}
+
+namespace {
+
+Result<std::string> read_kept(const std::string& session, SessionRole role, const char* name) {
+  if (!is_session_id(session)) return fail(Errc::kRefused, "'{}' names no session", session);
+  Result<std::string> text = read_whole(session_path(session, role) + "/" + name);
+  if (!text && text.error().os_errno == ENOENT) {
+    return fail(Errc::kRefused,
+                "the {} agent of session {} kept nothing to go on from: it was not in post-copy",
+                to_string(role), session);
+  }
+  return text;
+}
+
+}  // namespace
+
+Result<std::string> read_recovery(const std::string& session, SessionRole role) {
+  return read_kept(session, role, kRecoveryFile);
+}
+
+Result<std::vector<std::string>> read_command(const std::string& session, SessionRole role) {
+  ASSIGN_OR_RETURN(const std::string text, read_kept(session, role, kCommandFile));
+  std::vector<std::string> arguments;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find('\0', at), text.size());
+    arguments.push_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  return arguments;
 }
 
 Result<std::vector<SessionRecord>> list_sessions() {

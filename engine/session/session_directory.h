@@ -24,6 +24,7 @@
 #include "engine/base/unique_fd.h"
 #include "engine/migration/observer.h"
 #include "engine/report.h"
+#include "engine/session/received_pages.h"
 #include "engine/session/session_record.h"
 
 namespace godwit {
@@ -38,6 +39,11 @@ class SessionDirectory final : public CommitLog {
   // Makes the folder, for this process. Errors: kRefused when this host has this side already.
   static Result<std::unique_ptr<SessionDirectory>> create(const std::string& session,
                                                           SessionRole role, const Parties& parties);
+
+  // Takes the place of an agent that died with the outcome in doubt. Errors: kRefused when there is
+  // no such session, its agent lives, or nothing was decided in it.
+  static Result<std::unique_ptr<SessionDirectory>> take_over(const std::string& session,
+                                                             SessionRole role);
 
   // Leaves the folder only when the outcome is in doubt.
   ~SessionDirectory() override;
@@ -57,6 +63,12 @@ class SessionDirectory final : public CommitLog {
   Status record_commit() override;
   Status record_return() override;
 
+  Status record_recovery(const std::string& guest) override;
+  Result<std::vector<postcopy::ReceivedWords>> received_pages(const GuestMemory& memory) override;
+
+  // The arguments of the program, for whoever starts it again (`godwit resume`).
+  Status keep_command(const std::vector<std::string>& arguments);
+
   // At most once per second a write; otherwise only remembered.
   Status update_progress(const Progress& progress, Clock::time_point now = Clock::now());
 
@@ -73,6 +85,7 @@ class SessionDirectory final : public CommitLog {
   std::mutex mutex_;
   SessionRecord record_;
   UniqueFd folder_;
+  std::unique_ptr<ReceivedPages> received_;
   bool settled_ = false;
   bool kept_ = false;
   std::optional<Clock::time_point> progress_written_at_;
@@ -91,6 +104,11 @@ Result<UniqueFd> open_session_folder(const std::string& session, SessionRole rol
 // All sides of all sessions on this host, in the order of their names. One whose file cannot be
 // read is listed with the state "unreadable".
 Result<std::vector<SessionRecord>> list_sessions();
+
+// What the agent of a side kept for the one that takes its place. Errors: kRefused when it kept
+// nothing.
+Result<std::string> read_recovery(const std::string& session, SessionRole role);
+Result<std::vector<std::string>> read_command(const std::string& session, SessionRole role);
 
 // For the survivor of a dead agent. Not an error when there is nothing.
 Status remove_session(const std::string& session, SessionRole role);

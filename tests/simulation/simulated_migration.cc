@@ -53,9 +53,20 @@ class SimulatedCommitLog final : public CommitLog {
     recorded_ = false;
     return {};
   }
+  Status record_recovery(const std::string&) override { return {}; }
+  Result<std::vector<postcopy::ReceivedWords>> received_pages(const GuestMemory& memory) override {
+    if (words_.empty()) {
+      for (const GuestBlock& block : memory)
+        words_.emplace_back(postcopy::received_words(block.page_count()));
+    }
+    std::vector<postcopy::ReceivedWords> result;
+    for (auto& words : words_) result.emplace_back(words);
+    return result;
+  }
   bool recorded() const { return recorded_; }
 
  private:
+  std::vector<std::vector<std::atomic<uint64_t>>> words_;
   const LogHealth health_;
   std::atomic<bool> recorded_ = false;
 };
