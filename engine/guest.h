@@ -9,12 +9,14 @@
 #include <cstddef>
 #include <functional>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 
 #include "engine/base/result.h"
 #include "engine/base/time.h"
 #include "engine/memory/guest_memory.h"
+#include "engine/page_faults.h"
 
 namespace godwit {
 
@@ -107,6 +109,11 @@ class DestinationGuest {
   // Loads the device state. All guest memory is in place: loading reads and writes it. Returns when
   // the VMM has taken all of it and could start at once. The guest stays paused.
   virtual Status load_state(std::span<const std::byte> state) = 0;
+
+  // For post-copy: the first touches of guest memory, not armed yet. At most one at a time, and it
+  // goes before the guest does.
+  // Errors: kRefused when this VMM cannot.
+  virtual Result<std::unique_ptr<PageFaults>> page_faults() = 0;
 
   // Runs the guest. Called once, after the commit.
   // Errors: kPeerLost only when the VMM was found gone before it was told to run the guest, which
