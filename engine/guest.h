@@ -114,6 +114,11 @@ class DestinationGuest {
   // the VMM has taken all of it and could start at once. The guest stays paused.
   virtual Status load_state(std::span<const std::byte> state) = 0;
 
+  // For post-copy: the first touches of guest memory, not armed yet. At most one at a time, and it
+  // goes before the guest does.
+  // Errors: kRefused when this VMM cannot.
+  virtual Result<std::unique_ptr<PageFaults>> page_faults() = 0;
+
   // Runs the guest. Called once, after the commit.
   // Errors: kPeerLost only when the VMM was found gone before it was told to run the guest, which
   // then has not run here and never will.

@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
+#include <span>
 
 #include "vmm-adapters/linux/pagemap_uapi.h"
 
@@ -20,13 +22,42 @@ struct NamedFeature {
   const char* since;
 };
 
-constexpr NamedFeature kNeeded[] = {
+constexpr NamedFeature kWriteTracking[] = {
     {UFFD_FEATURE_PAGEFAULT_FLAG_WP, "write protection", "5.7"},
     {UFFD_FEATURE_WP_HUGETLBFS_SHMEM, "write protection of shared memory", "5.19"},
     {uapi::kUserfaultfdFeatureWriteProtectUnpopulated, "write protection of unpopulated pages",
      "6.4"},
     {uapi::kUserfaultfdFeatureWriteProtectAsync, "asynchronous write protection", "6.7"},
 };
+
+constexpr NamedFeature kPageFaults[] = {
+    {UFFD_FEATURE_MISSING_HUGETLBFS, "faults on missing huge pages", "4.11"},
+    {UFFD_FEATURE_MISSING_SHMEM, "faults on missing pages of shared memory", "4.11"},
+    {UFFD_FEATURE_MINOR_HUGETLBFS, "faults on present huge pages", "5.13"},
+    {UFFD_FEATURE_MINOR_SHMEM, "faults on present pages of shared memory", "5.14"},
+};
+
+Status enable(int userfaultfd, std::span<const NamedFeature> needed) {
+  uffdio_api api{};
+  api.api = UFFD_API;
+  for (const NamedFeature& feature : needed) api.features |= feature.bit;
+  if (ioctl(userfaultfd, UFFDIO_API, &api) == 0) return {};
+  if (errno != EINVAL) return fail_errno(errno, "UFFDIO_API");
+  // The kernel answers an unknown feature with EINVAL and all zeroes. A descriptor that failed may
+  // be asked again: ask for nothing, to learn what there is.
+  api = {};
+  api.api = UFFD_API;
+  if (ioctl(userfaultfd, UFFDIO_API, &api) != 0) {
+    return fail_errno(errno, "UFFDIO_API: the descriptor was set up before");
+  }
+  for (const NamedFeature& feature : needed) {
+    if ((api.features & feature.bit) == 0) {
+      return fail(Errc::kRefused, "this kernel has no {} (userfaultfd); Linux {} or later has it",
+                  feature.name, feature.since);
+    }
+  }
+  return fail(Errc::kRefused, "this kernel refuses the userfaultfd features that are needed");
+}
 
 }  // namespace
 
@@ -48,25 +79,11 @@ Result<UniqueFd> open_userfaultfd() {
 }
 
 Status enable_write_tracking(int userfaultfd) {
-  uffdio_api api{};
-  api.api = UFFD_API;
-  for (const NamedFeature& feature : kNeeded) api.features |= feature.bit;
-  if (ioctl(userfaultfd, UFFDIO_API, &api) == 0) return {};
-  if (errno != EINVAL) return fail_errno(errno, "UFFDIO_API");
-  // The kernel answers an unknown feature with EINVAL and all zeroes. A descriptor that failed may
-  // be asked again: ask for nothing, to learn what there is.
-  api = {};
-  api.api = UFFD_API;
-  if (ioctl(userfaultfd, UFFDIO_API, &api) != 0) {
-    return fail_errno(errno, "UFFDIO_API: the descriptor was set up before");
-  }
-  for (const NamedFeature& feature : kNeeded) {
-    if ((api.features & feature.bit) == 0) {
-      return fail(Errc::kRefused, "this kernel has no {} (userfaultfd); Linux {} or later has it",
-                  feature.name, feature.since);
-    }
-  }
-  return fail(Errc::kRefused, "this kernel refuses the userfaultfd features for write tracking");
+  return enable(userfaultfd, kWriteTracking);
+}
+
+Status enable_page_faults(int userfaultfd) {
+  return enable(userfaultfd, kPageFaults);
 }
 
 }  // namespace godwit

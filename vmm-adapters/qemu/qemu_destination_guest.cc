@@ -43,6 +43,9 @@ class DirectDestinationGuest final : public QemuDestinationGuest {
   }
   Status prepare() override;
   Status load_state(std::span<const std::byte> state) override;
+  Result<std::unique_ptr<PageFaults>> page_faults() override {
+    return fail(Errc::kRefused, "QEMU's guests are moved without post-copy");
+  }
   Status start() override;
   Status abandon() override;
 

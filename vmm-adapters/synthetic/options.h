@@ -27,6 +27,7 @@ enum class SyntheticOperation : uint8_t {
   kPrepare = 4,
   kLoadState = 5,
   kStart = 6,  // fails as if the VMM were gone
+  kArmPageFaults = 7,
 };
 
 struct SyntheticOptions {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm-adapters/synthetic/synthetic_destination_guest.h"
 
+#include "vmm-adapters/synthetic/synthetic_page_faults.h"
+
 namespace godwit {
 
 Result<std::unique_ptr<SyntheticDestinationGuest>> SyntheticDestinationGuest::open(
@@ -37,6 +39,16 @@ Status SyntheticDestinationGuest::load_state(std::span<const std::byte> state) {
   RETURN_IF_ERROR(machine_->load(decoded));
   state_ = State::kLoaded;
   return {};
+}
+
+Result<std::unique_ptr<PageFaults>> SyntheticDestinationGuest::page_faults() {
+  return std::make_unique<SyntheticPageFaults>(*machine_);
+}
+
+Result<std::unique_ptr<PageFaults>> SyntheticDestinationGuest::adopt_page_faults() {
+  auto faults = std::make_unique<SyntheticPageFaults>(*machine_);
+  RETURN_IF_ERROR(faults->adopt());
+  return faults;
 }
 
 Status SyntheticDestinationGuest::start() {

@@ -19,8 +19,13 @@ class SyntheticDestinationGuest final : public DestinationGuest {
   Status check_compatible(const GuestIdentity& source) const override;
   Status prepare() override;
   Status load_state(std::span<const std::byte> state) override;
+  Result<std::unique_ptr<PageFaults>> page_faults() override;
   Status start() override;
   Status abandon() override;
+
+  // What an agent does that comes after the one that armed the page faults and is gone: armed
+  // already, and whoever waits is reported anew. Errors: kRefused when none are armed.
+  Result<std::unique_ptr<PageFaults>> adopt_page_faults();
 
   // For those who judge the migration, from any thread.
   SyntheticMachine& machine() { return *machine_; }

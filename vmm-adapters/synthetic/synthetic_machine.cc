@@ -88,6 +88,15 @@ SyntheticMachine::SyntheticMachine(const SyntheticOptions& options,
     device_ = std::make_unique<DmaDevice>(options_, actor, *memory_);
 }
 
+SyntheticMachine::~SyntheticMachine() {
+  if (page_faults_) static_cast<void>(page_faults_->unregister_memory());
+}
+
+void SyntheticMachine::keep_page_faults(UniqueFd userfaultfd) {
+  CHECK(!page_faults_);
+  page_faults_.emplace(std::move(userfaultfd), memory_->agent());
+}
+
 void SyntheticMachine::run() {
   if (before_run_) before_run_();
   running_ = true;

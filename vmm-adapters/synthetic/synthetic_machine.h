@@ -7,12 +7,14 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "engine/base/result.h"
 #include "engine/guest.h"
+#include "vmm-adapters/linux/fault_descriptor.h"
 #include "vmm-adapters/synthetic/dma_device.h"
 #include "vmm-adapters/synthetic/synthetic_memory.h"
 #include "vmm-adapters/synthetic/virtual_cpu.h"
@@ -45,6 +47,10 @@ class SyntheticMachine {
   // The machine is paused.
   static Result<std::unique_ptr<SyntheticMachine>> open(const SyntheticOptions& options,
                                                         MachineContent content);
+  // Lets go of whoever waits for a page.
+  ~SyntheticMachine();
+  SyntheticMachine(const SyntheticMachine&) = delete;
+  SyntheticMachine& operator=(const SyntheticMachine&) = delete;
 
   const SyntheticOptions& options() const { return options_; }
   const SyntheticMemory& memory() const { return *memory_; }
@@ -65,6 +71,12 @@ class SyntheticMachine {
   // Errors: kGuest when memory is not what it was at the save.
   Status load(const MachineState& state);
 
+  // The machine's own copy of the descriptor that its page faults are reported to, as a VMM keeps
+  // one: without an agent, who waits goes on waiting.
+  void keep_page_faults(UniqueFd userfaultfd);
+  const FaultDescriptor* page_faults() const { return page_faults_ ? &*page_faults_ : nullptr; }
+  void forget_page_faults() { page_faults_.reset(); }
+
   // Fails when the options say that this call of the operation does.
   Status attempt(SyntheticOperation operation);
 
@@ -79,6 +91,7 @@ class SyntheticMachine {
   std::unique_ptr<DmaDevice> device_;  // or none
   uint64_t saves_ = 0;
   unsigned failing_calls_ = 0;
+  std::optional<FaultDescriptor> page_faults_;
   std::function<void()> before_run_;
   std::atomic<bool> running_ = false;
 };

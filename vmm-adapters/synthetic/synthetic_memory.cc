@@ -50,6 +50,8 @@ Status SyntheticMemory::add_block(const SyntheticBlock& block, uint64_t fd_offse
                         .fd = file.get(),
                         .fd_offset_bytes = fd_offset_bytes});
   }
+  agent_.back().owner = ::getpid();
+  agent_.back().owner_address = reinterpret_cast<uint64_t>(guest_.back().memory.data());
   files_.push_back(std::move(file));
   return {};
 }

@@ -2,7 +2,7 @@
 //
 // The RAM of a synthetic guest: one memfd per block, each mapped three times, because who writes
 // through which mapping is what dirty tracking is about:
-//   guest   the vCPUs and the VMM write here; this mapping is tracked
+//   guest   the vCPUs and the VMM write here; this mapping is tracked, and in post-copy it faults
 //   agent   what the engine gets to see, registers and reads or writes
 //   device  DMA lands here, behind the tracker's back, as it does on a real host
 #pragma once
