@@ -87,7 +87,7 @@ class SourceGuest {
 
   // What it takes to find this guest's memory again without the VMM's help: for an agent that takes
   // over in post-copy. Opaque to the engine.
-  virtual std::string recovery_record() const = 0;
+  virtual std::string recovery_record() const { return {}; }
 
  protected:
   SourceGuest() = default;
@@ -128,12 +128,8 @@ class DestinationGuest {
   // to quit.
   virtual Status abandon() = 0;
 
-  // The first touches of guest memory, for post-copy. Not armed yet. Called before prepare().
-  // Errors: kRefused when this VMM, or this kernel, has no way.
-  virtual Result<std::unique_ptr<PageFaults>> page_faults() = 0;
-
   // As SourceGuest's; what page_faults() left in the VMM included.
-  virtual std::string recovery_record() const = 0;
+  virtual std::string recovery_record() const { return {}; }
 
  protected:
   DestinationGuest() = default;

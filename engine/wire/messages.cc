@@ -81,6 +81,20 @@ void describe(Fields& fields, OneOf<AcceptedRail> auto& rail) {
               [](auto& list, auto& region) { describe(list, region); });
 }
 
+template <typename Fields>
+void describe(Fields& fields, OneOf<ServedRail> auto& rail) {
+  fields.text("rails.transport", rail.transport, kNameBytesMax);
+  fields.list("rails.regions", rail.regions,
+              {.count_max = kBlocksMax, .element_bytes_min = sizeof(RemoteRegion)},
+              [](auto& list, auto& region) { describe(list, region); });
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<PageRun> auto& run) {
+  fields.number("runs.first_page", run.first_page);
+  fields.number("runs.page_count", run.page_count);
+}
+
 constexpr auto kDescribeElement = [](auto& fields, auto& element) { describe(fields, element); };
 
 template <typename Fields>
@@ -193,14 +207,6 @@ template <typename Fields>
 void describe(Fields&, OneOf<Heartbeat> auto&) {}
 
 template <typename Fields>
-void describe(Fields& fields, OneOf<ServedRail> auto& rail) {
-  fields.text("rails.transport", rail.transport, kNameBytesMax);
-  fields.list("rails.regions", rail.regions,
-              {.count_max = kBlocksMax, .element_bytes_min = sizeof(RemoteRegion)},
-              kDescribeElement);
-}
-
-template <typename Fields>
 void describe(Fields& fields, OneOf<PreparePostCopy> auto& message) {
   fields.list("rails", message.rails, {.count_max = kRailsMax, .element_bytes_min = 4 + 4},
               kDescribeElement);
@@ -224,12 +230,6 @@ void describe(Fields& fields, OneOf<MissingPages> auto& message) {
               {.count_max = kPageWordsMax, .element_bytes_min = sizeof(uint64_t)},
               [](auto& list, auto& word) { list.number("words", word); });
   fields.require("words", "is empty", [&] { return !message.words.empty(); });
-}
-
-template <typename Fields>
-void describe(Fields& fields, OneOf<PageRun> auto& run) {
-  fields.number("runs.first_page", run.first_page);
-  fields.number("runs.page_count", run.page_count);
 }
 
 template <typename Fields>
