@@ -126,7 +126,8 @@ class Endpoint {
   virtual Result<size_t> post_reads(std::span<const TransferOp> ops) = 0;
 
   // Takes completions, waiting until there is at least one or the deadline passes. Returns how
-  // many: 0 only at the deadline, or at once when nothing is in flight. On a dead endpoint it
+  // many: 0 only at the deadline (one that has passed: it takes what there is), or at once when
+  // nothing is in flight. On a dead endpoint it
   // returns what is left (kFlushed), then the error.
   virtual Result<size_t> poll(std::span<Completion> completions, Deadline deadline) = 0;
 

@@ -72,7 +72,7 @@ Status FetchLane::post_more(uint32_t index) {
 Status FetchLane::take(Deadline deadline, const Arrived& arrived) {
   ASSIGN_OR_RETURN(const size_t count, endpoint_.poll(completions_, deadline));
   for (size_t i = 0; i < count; ++i) RETURN_IF_ERROR(account_for(completions_[i], arrived));
-  if (count > 0 && !unposted_.empty()) {
+  if (!unposted_.empty()) {
     const uint32_t slot = unposted_.back();
     unposted_.pop_back();
     RETURN_IF_ERROR(post_more(slot));

@@ -39,6 +39,8 @@ End end_of_cancel_in(SourceState state) {
     case SourceState::kAwaitingReady:
       return End::kStaysAtSource;
     case SourceState::kCommitted:
+    case SourceState::kPostCopy:
+    case SourceState::kReconnecting:
     case SourceState::kCompleted:
       return End::kMoves;
     case SourceState::kFailed:
@@ -63,6 +65,9 @@ End end_of_cancel_in(DestinationState state) {
     case DestinationState::kReady:  // the decision is the source's
     case DestinationState::kCommitted:
     case DestinationState::kRunning:
+    case DestinationState::kPostCopy:
+    case DestinationState::kReconnecting:
+    case DestinationState::kCompleted:
       return End::kMoves;
     case DestinationState::kFailed:
       return End::kFails;

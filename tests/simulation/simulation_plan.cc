@@ -153,6 +153,15 @@ void add_fault(Dice& dice, SimulationPlan& plan) {
   }
 }
 
+// Somewhere along a connection of the post-copy phase.
+ControlFaultPlan draw_cut(Dice& dice) {
+  ControlFaultPlan plan;
+  const ControlCut cut{.message = dice.between(1, 12),
+                       .when = static_cast<ControlCut::When>(dice.between(1, 3))};
+  (dice.one_in(2) ? plan.from_first : plan.from_second) = cut;
+  return plan;
+}
+
 }  // namespace
 
 const char* to_string(SimulatedFault fault) {
@@ -207,16 +216,57 @@ SimulationPlan plan_from_seed(uint64_t seed) {
   return plan;
 }
 
+SimulationPlan post_copy_plan_from_seed(uint64_t seed) {
+  SimulationPlan plan = plan_from_seed(seed);
+  Dice dice(~seed);
+  const bool fails_early =
+      plan.fault != SimulatedFault::kLaneDisconnect && plan.fault != SimulatedFault::kControlCut &&
+      plan.fault != SimulatedFault::kSourceGuest && plan.fault != SimulatedFault::kDestinationGuest;
+  if (fails_early) plan.fault = SimulatedFault::kNone;
+  if (plan.fault == SimulatedFault::kNone) {
+    plan.source_guest.failing_operation = plan.destination_guest.failing_operation = {};
+    plan.destination_guest = plan.source_guest;
+    plan.cancel_source_in.reset();
+    plan.cancel_destination_in.reset();
+  }
+  plan.source.post_copy = dice.one_in(2) ? PostCopy::kNow : PostCopy::kAuto;
+  plan.source.verification = Verification::kOff;
+  plan.source.limits.downtime_s_max = 0.001;
+  plan.source.limits.post_copy_rounds_max = 2;
+  if (plan.fault == SimulatedFault::kControlCut) {
+    if (dice.one_in(2)) {
+      // After the hand-over.
+      const ControlCut cut{.message = dice.between(6, 40),
+                           .when = static_cast<ControlCut::When>(dice.between(1, 3))};
+      plan.control = {};
+      (dice.one_in(2) ? plan.control.from_first : plan.control.from_second) = cut;
+    }
+    const uint64_t cuts = dice.between(0, 4);
+    for (uint64_t i = 0; i < cuts; ++i) plan.reconnections.push_back(draw_cut(dice));
+  }
+  if (plan.fault == SimulatedFault::kLaneDisconnect) {
+    for (FaultPlan* link : {&plan.source_link, &plan.destination_link}) {
+      link->disconnect_only_lane.reset();
+      link->disconnect_lanes_below = static_cast<uint32_t>(plan.source.lanes + dice.between(0, 12));
+    }
+    if (dice.one_in(2)) plan.destination_link.disconnect_at_operation = dice.spread(6);
+  }
+  return plan;
+}
+
 std::string describe(const SimulationPlan& plan) {
   uint64_t bytes = 0;
   for (const SyntheticBlock& block : plan.source_guest.blocks) bytes += block.size_bytes;
   std::string text = fmt::format(
       "seed {}: fault: {}; {} KiB in {} blocks, {} vCPUs at {}/s, DMA depth {}, {} lanes, verify "
-      "{}",
+      "{}, post-copy {}",
       plan.seed, to_string(plan.fault), bytes / kKiB, plan.source_guest.blocks.size(),
       plan.source_guest.virtual_cpus, plan.source_guest.steps_per_second,
       plan.source_guest.dma_queue_depth, plan.source.lanes,
-      plan.source.verification == Verification::kOn ? "on" : "off");
+      plan.source.verification == Verification::kOn ? "on" : "off",
+      plan.source.post_copy == PostCopy::kNever ? "never"
+      : plan.source.post_copy == PostCopy::kNow ? "now"
+                                                : "auto");
   if (plan.cancel_source_in) text += fmt::format(", in {}", to_string(*plan.cancel_source_in));
   if (plan.cancel_destination_in)
     text += fmt::format(", in {}", to_string(*plan.cancel_destination_in));

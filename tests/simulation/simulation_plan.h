@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "engine/migration/options.h"
 #include "engine/migration/states.h"
@@ -44,11 +45,17 @@ struct SimulationPlan {
   FaultPlan source_link;
   FaultPlan destination_link;
   ControlFaultPlan control;  // `first` is the source's end
+  // Of the connections that replace a lost one in post-copy, in their order; further ones work.
+  std::vector<ControlFaultPlan> reconnections;
   std::optional<SourceState> cancel_source_in;
   std::optional<DestinationState> cancel_destination_in;
 };
 
 SimulationPlan plan_from_seed(uint64_t seed);
+
+// The same guest and links, moved with post-copy: at once, or when pre-copy has had two rounds. What
+// breaks are lanes and control connections, again and again.
+SimulationPlan post_copy_plan_from_seed(uint64_t seed);
 
 // "seed 17: fault kControlCut, 2 blocks of ...", for whoever has to find out what happened.
 std::string describe(const SimulationPlan& plan);

@@ -5,6 +5,7 @@
 //   simulation_test --seeds=A..B      these seeds (default: 1..2000)
 //   simulation_test --seeds=17        one, described before it runs
 //   simulation_test --jobs=N          so many at a time
+//   simulation_test --post-copy       with post-copy
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
@@ -26,6 +27,7 @@ struct Settings {
   uint64_t first_seed = 1;
   uint64_t last_seed = 2000;
   unsigned jobs = 8;  // they mostly wait
+  bool post_copy = false;
 };
 Settings settings;
 
@@ -59,7 +61,8 @@ class Tally {
 
 void simulate_seeds(std::atomic<uint64_t>& next, Tally& tally) {
   for (uint64_t seed = next++; seed <= settings.last_seed; seed = next++) {
-    const SimulationPlan plan = plan_from_seed(seed);
+    const SimulationPlan plan =
+        settings.post_copy ? post_copy_plan_from_seed(seed) : plan_from_seed(seed);
     if (settings.first_seed == settings.last_seed) fmt::print("{}\n", describe(plan));
     tally.add(plan, simulate(plan));
   }
@@ -80,6 +83,7 @@ TEST(Simulation, EverySeedKeepsEveryPromise) {
   EXPECT_GT(tally.count(MigrationStatus::kCompleted),
             (settings.last_seed - settings.first_seed) / 3);
   EXPECT_GT(tally.count(MigrationStatus::kFailed), 0U);
+  if (settings.post_copy) return;
   EXPECT_GT(tally.count(MigrationStatus::kCancelled), 0U);
   EXPECT_GT(tally.count(MigrationStatus::kInDoubt), 0U);
 }
@@ -88,6 +92,10 @@ bool parse(const char* argument) {
   uint64_t first = 0;
   uint64_t last = 0;
   unsigned jobs = 0;
+  if (std::strcmp(argument, "--post-copy") == 0) {
+    settings.post_copy = true;
+    return true;
+  }
   if (std::sscanf(argument, "--jobs=%u", &jobs) == 1 && jobs > 0) {
     settings.jobs = jobs;
     return true;

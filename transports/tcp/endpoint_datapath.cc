@@ -52,7 +52,8 @@ Result<size_t> TcpEndpoint::post(std::span<const TransferOp> ops, FrameType type
 Result<size_t> TcpEndpoint::poll(std::span<Completion> completions, Deadline deadline) {
   if (Status status = start(); status) turn(kWithoutWaiting);
   while (completions_.empty() && alive() && operations_outstanding_ > 0) {
-    if (Clock::now() >= deadline) return 0;
+    turn(kWithoutWaiting);
+    if (!completions_.empty() || Clock::now() >= deadline) break;
     turn(deadline);
   }
   const size_t count = completions_.pop(completions);
