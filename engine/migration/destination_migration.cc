@@ -307,7 +307,11 @@ Status DestinationMigration::load_state() {
   }
   RETURN_IF_ERROR(prepare_guest());
   const Clock::time_point start = Clock::now();
-  RETURN_IF_ERROR(parts_.guest.load_state(device_state_));
+  {
+    std::optional<DestinationPostCopy::Watch> watch;
+    if (post_copy_ != nullptr) watch.emplace(*post_copy_, interruption_);
+    RETURN_IF_ERROR(parts_.guest.load_state(device_state_));
+  }
   // The point of no return of this side: once *ready* is sent the decision is the source's alone.
   RETURN_IF_ERROR(interruption_.seal());
   enter(DestinationState::kReady);

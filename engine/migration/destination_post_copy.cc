@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <bit>
-#include <thread>
+#include <utility>
 
 #include "engine/migration/states.h"
 
@@ -301,8 +301,22 @@ Status DestinationPostCopy::tell_complete(ControlLink* link) {
 
 // A VMM that waits for a page could not even be told to quit.
 void DestinationPostCopy::abandon() {
+  if (std::exchange(abandoned_, true)) return;
   if (fetcher_ != nullptr) fetcher_->end();
   if (faults_ != nullptr) (void)faults_->disarm();
+}
+
+DestinationPostCopy::Watch::Watch(DestinationPostCopy& post_copy, Interruption& interruption) {
+  hook_ = interruption.on_raise([this] {
+    std::lock_guard lock(mutex_);
+    changed_.notify_all();
+  });
+  thread_ = std::jthread([this, &post_copy, &interruption](const std::stop_token& stop) {
+    std::unique_lock lock(mutex_);
+    const bool raised = changed_.wait(lock, stop, [&] { return interruption.raised(); });
+    lock.unlock();
+    if (raised) post_copy.abandon();
+  });
 }
 
 FetchProgress DestinationPostCopy::progress() const {

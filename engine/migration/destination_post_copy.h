@@ -8,10 +8,12 @@
 // has, and waits where it touches what it has not.
 #pragma once
 
-#include <functional>
+#include <condition_variable>
 #include <memory>
+#include <mutex>
 #include <stop_token>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "engine/control_channel.h"
@@ -63,8 +65,22 @@ class DestinationPostCopy {
   Status run(const std::string& session, std::unique_ptr<ControlLink>& link,
              std::unique_ptr<DestinationLanes>& lanes);
 
-  // No fault is served any more, for a migration that is given up.
+  // No fault is served any more, for a migration that is given up: whoever waits for a page goes on
+  // with what is there. Requires: the guest does not run, and never will. Idempotent.
   void abandon();
+
+  // While it exists, an interruption abandons. A VMM that loads its device state waits for pages
+  // that may never come.
+  class Watch {
+   public:
+    Watch(DestinationPostCopy& post_copy, Interruption& interruption);
+
+   private:
+    std::mutex mutex_;
+    std::condition_variable_any changed_;
+    Interruption::Hook hook_;
+    std::jthread thread_;
+  };
 
  private:
   struct Connection;
@@ -92,6 +108,7 @@ class DestinationPostCopy {
   std::vector<std::vector<postcopy::FetchRegions>> regions_;
   bool committed_ = false;
   bool started_ = false;
+  bool abandoned_ = false;
   Clock::time_point began_{};
   std::unique_ptr<Connection> connection_;  // the one that replaced the first
 };
