@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "engine/base/check.h"
+#include "vmm-adapters/linux/foreign_page_faults.h"
 #include "vmm-adapters/linux/foreign_userfaultfd.h"
 #include "vmm-adapters/linux/shared_mapping.h"
 #include "vmm-adapters/qemu/guest_ram.h"
@@ -21,6 +22,9 @@ namespace godwit {
 namespace {
 
 using qemu::QmpClient;
+
+// Under which QEMU keeps /dev/userfaultfd while it has it.
+constexpr const char* kDeviceName = "godwit-userfaultfd";
 
 enum class Phase : uint8_t {
   kWaiting = 1,   // as we found it
@@ -43,9 +47,7 @@ class DirectDestinationGuest final : public QemuDestinationGuest {
   }
   Status prepare() override;
   Status load_state(std::span<const std::byte> state) override;
-  Result<std::unique_ptr<PageFaults>> page_faults() override {
-    return fail(Errc::kRefused, "QEMU's guests are moved without post-copy");
-  }
+  Result<std::unique_ptr<PageFaults>> page_faults() override;
   Status start() override;
   Status abandon() override;
 
@@ -53,6 +55,7 @@ class DirectDestinationGuest final : public QemuDestinationGuest {
   Deadline command_deadline() const { return deadline_in(options_.command_timeout); }
   Status write_state(std::span<const std::byte> state, Deadline deadline);
   Status explain_failure(const Result<std::string>& status);
+  Result<int> lend_device(int device);
 
   QemuOptions options_;
   pid_t pid_ = -1;
@@ -157,6 +160,25 @@ Status DirectDestinationGuest::load_state(std::span<const std::byte> state) {
   RETURN_IF_ERROR(qemu::check_run_state(*client_, "paused", command_deadline()));
   phase_ = Phase::kLoaded;
   return {};
+}
+
+Result<std::unique_ptr<PageFaults>> DirectDestinationGuest::page_faults() {
+  ForeignPageFaults::DeviceLoan loan;
+  loan.lend = [this](int device) { return lend_device(device); };
+  loan.take_back = [this] {
+    static_cast<void>(client_->execute("closefd", {{"fdname", kDeviceName}}, command_deadline()));
+  };
+  return std::make_unique<ForeignPageFaults>(ram_->memory(), std::move(loan));
+}
+
+Result<int> DirectDestinationGuest::lend_device(int device) {
+  RETURN_IF_ERROR(
+      client_->execute_with_fd("getfd", {{"fdname", kDeviceName}}, device, command_deadline()));
+  ASSIGN_OR_RETURN(const std::vector<int> numbers, find_descriptors(pid_, kUserfaultfdDevice));
+  if (numbers.empty()) {
+    return fail(Errc::kGuest, "QEMU, process {}, does not have the descriptor it was given", pid_);
+  }
+  return numbers.front();
 }
 
 Status DirectDestinationGuest::start() {

@@ -96,6 +96,9 @@ std::vector<std::string> GuestArguments::make(const std::vector<std::string>& mo
     case Backing::kPrivate:
       backend = "memory-backend-ram";
       break;
+    case Backing::kFilePreallocated:
+      backend = "memory-backend-file,share=on,prealloc=on,mem-path=" + file;
+      break;
     case Backing::kFileNotShared:
       backend = "memory-backend-file,share=off,mem-path=" + file;
       break;

@@ -34,7 +34,13 @@ bool wait_for_heartbeat(const GuestBlock& low, uint32_t after = 0);
 void copy_memory(const GuestMemory& from, const GuestMemory& to);
 
 // How a test backs its guest.
-enum class Backing : uint8_t { kFile = 1, kMemfd = 2, kPrivate = 3, kFileNotShared = 4 };
+enum class Backing : uint8_t {
+  kFile = 1,
+  kMemfd = 2,
+  kPrivate = 3,
+  kFileNotShared = 4,
+  kFilePreallocated = 5,  // QEMU maps and allocates all of it at its start
+};
 
 // A guest's command line. The memory files lie in a folder on tmpfs that goes with this object.
 class GuestArguments {
