@@ -15,6 +15,10 @@ constexpr Clock::duration kProgressPeriod = milliseconds(500);
 constexpr Clock::duration kFarewellPatience = seconds(60);
 constexpr Clock::duration kRetryPause = milliseconds(100);
 
+double to_microseconds(nanoseconds time) {
+  return std::chrono::duration<double, std::micro>(time).count();
+}
+
 bool is_link_loss(const Error& error) {
   return error.code == Errc::kPeerLost || error.code == Errc::kTimeout ||
          error.code == Errc::kSystem;
@@ -321,13 +325,13 @@ DestinationPostCopy::Watch::Watch(DestinationPostCopy& post_copy, Interruption& 
 
 FetchProgress DestinationPostCopy::progress() const {
   const postcopy::FetchCounters counters = fetcher_->counters();
-  const postcopy::LatencyHistogram& latency = fetcher_->fault_latency();
+  const postcopy::LatencyCounts latency = fetcher_->fault_latency().snapshot();
   return {.outstanding_bytes = fetcher_->outstanding_bytes(),
           .fetched_bytes = counters.fault_bytes + counters.background_bytes,
           .faults = counters.faults,
-          .fault_p50_us = latency.percentile_us(50),
-          .fault_p99_us = latency.percentile_us(99),
-          .fault_max_us = latency.max_us()};
+          .fault_p50_us = to_microseconds(latency.percentile(0.5)),
+          .fault_p99_us = to_microseconds(latency.percentile(0.99)),
+          .fault_max_us = to_microseconds(latency.percentile(1))};
 }
 
 void DestinationPostCopy::show(const FetchProgress& now) {
@@ -344,17 +348,17 @@ void DestinationPostCopy::show(const FetchProgress& now) {
 
 void DestinationPostCopy::fill_report() {
   const postcopy::FetchCounters counters = fetcher_->counters();
-  const postcopy::LatencyHistogram& latency = fetcher_->fault_latency();
+  const postcopy::LatencyCounts latency = fetcher_->fault_latency().snapshot();
   PostCopyReport& report = *parts_.report.post_copy;
   report.faults = counters.faults;
   report.faults_fetched = counters.faults_fetched;
   report.fault_bytes = counters.fault_bytes;
   report.background_bytes = counters.background_bytes;
   report.zero_pages = counters.zero_pages;
-  report.fault_p50_us = latency.percentile_us(50);
-  report.fault_p90_us = latency.percentile_us(90);
-  report.fault_p99_us = latency.percentile_us(99);
-  report.fault_max_us = latency.max_us();
+  report.fault_p50_us = to_microseconds(latency.percentile(0.5));
+  report.fault_p90_us = to_microseconds(latency.percentile(0.9));
+  report.fault_p99_us = to_microseconds(latency.percentile(0.99));
+  report.fault_max_us = to_microseconds(latency.percentile(1));
   report.ms = to_milliseconds(Clock::now() - began_);
 }
 
