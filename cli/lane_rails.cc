@@ -22,6 +22,22 @@ std::vector<std::string> choose_rails(const AgentOptions& options) {
   return names;
 }
 
+// The map of this host where placement has a choice: hwloc takes its time to draw it.
+numa::Topology read_topology(const AgentOptions& options) {
+  if (const std::optional<int> only = numa::only_node())
+    return {.nodes = {{.number = *only, .memory_bytes = 0, .cores = {}}},
+            .distances = {},
+            .devices = {}};
+  if (options.transport == "tcp") return {};
+  return numa::Topology::of_this_host().value_or(numa::Topology());
+}
+
+int node_of(const numa::Topology& topology, const std::string& device_name) {
+  if (topology.nodes.size() == 1) return topology.nodes.front().number;
+  const numa::Device* device = topology.find_device(numa::Device::Kind::kRdma, device_name);
+  return device == nullptr ? numa::kUnknownNode : device->node;
+}
+
 Status add_rdma(const AgentOptions& options, LaneRails& rails) {
   const std::vector<std::string> names = choose_rails(options);
   for (const std::string& name : names) {
@@ -29,11 +45,9 @@ Status add_rdma(const AgentOptions& options, LaneRails& rails) {
     // Where nothing else could take over, a loose cable is waited for.
     if (names.size() == 1 && options.transport == "rdma") rdma.port_down_max = rdma.peer_timeout;
     ASSIGN_OR_RETURN(std::unique_ptr<RdmaTransport> transport, RdmaTransport::open(rdma));
-    const numa::Device* device =
-        rails.topology.find_device(numa::Device::Kind::kRdma, transport->device_name());
     rails.rails.push_back({.name = name.empty() ? transport->device_name() : name,
                            .transport = transport.get(),
-                           .numa_node = device == nullptr ? numa::kUnknownNode : device->node,
+                           .numa_node = node_of(rails.topology, transport->device_name()),
                            .is_neighbour = [host = transport->host()](const std::string& address) {
                              return is_on_subnet_of(host, address);
                            }});
@@ -55,7 +69,7 @@ Status add_tcp(const AgentOptions& options, RailUse use, LaneRails& rails) {
 
 Result<LaneRails> make_lane_rails(const AgentOptions& options) {
   LaneRails rails;
-  rails.topology = numa::Topology::of_this_host().value_or(numa::Topology());
+  rails.topology = read_topology(options);
   if (options.transport != "tcp") {
     const Status added = add_rdma(options, rails);
     // A rail that was named has to be there; that there is none at all is a reason for TCP.

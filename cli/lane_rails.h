@@ -18,7 +18,8 @@ struct LaneRails {
   std::vector<std::unique_ptr<Transport>> transports;
   std::vector<Rail> rails;  // RDMA before TCP
   std::string note;         // why RDMA was left out, when it was not asked to be; else empty
-  numa::Topology topology;  // of this host; empty where it could not be read
+  // Of this host, as far as placement has a choice; empty where it could not be read.
+  numa::Topology topology;
 };
 
 // Errors: kRefused, when --transport rdma was asked for and there is no RDMA device.

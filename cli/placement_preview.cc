@@ -54,6 +54,12 @@ const PlacementPreview::Rail* find_rail(const PlacementPreview& preview, const D
   return nullptr;
 }
 
+const RdmaFeatures* find_features(std::span<const RdmaFeatures> features, const Device& device) {
+  if (device.kind != Device::Kind::kRdma) return nullptr;
+  const auto found = std::ranges::find(features, device.name, &RdmaFeatures::device);
+  return found == features.end() ? nullptr : &*found;
+}
+
 const char* to_string(Device::Kind kind) {
   switch (kind) {
     case Device::Kind::kRdma:
@@ -75,14 +81,27 @@ Json text_or_null(const std::string& text) {
   return text.empty() ? Json() : Json(text);
 }
 
-Json device_json(const Device& device, const PlacementPreview::Rail* rail) {
+Json features_json(const RdmaFeatures& features) {
+  const auto& relaxed = features.relaxed_ordering;
+  return {{"on_demand_paging", features.on_demand_paging},
+          {"dma_buf", features.dma_buf},
+          {"relaxed_ordering", relaxed ? Json(*relaxed) : Json()},
+          {"region_bytes_max", features.region_bytes_max},
+          {"requests_max", features.requests_max},
+          {"reads_in_flight_max", features.reads_in_flight_max}};
+}
+
+Json device_json(const Device& device, const PlacementPreview::Rail* rail,
+                 const RdmaFeatures* features) {
   Json json = {{"name", device.name},
                {"kind", to_string(device.kind)},
                {"node", device.node == numa::kUnknownNode ? Json() : Json(device.node)},
                {"interface", text_or_null(device.interface)},
                {"state", text_or_null(device.state)},
-               {"lane", Json()}};
+               {"lane", Json()},
+               {"features", Json()}};
   if (rail != nullptr) json["lane"] = {{"cpus", rail->lane.cpus}, {"reason", rail->lane.reason}};
+  if (features != nullptr) json["features"] = features_json(*features);
   return json;
 }
 
@@ -92,6 +111,18 @@ std::string describe(const Device& device) {
   if (!device.state.empty()) text += ", " + device.state;
   return text + (device.node == numa::kUnknownNode ? ", node not known"
                                                    : fmt::format(", node {}", device.node));
+}
+
+std::string describe(const RdmaFeatures& features) {
+  const auto answer = [](std::optional<bool> value) {
+    return !value ? "not known" : *value ? "yes" : "no";
+  };
+  return fmt::format(
+      "on-demand paging: {}, dma-buf: {}, relaxed ordering: {}; {} requests in a queue, {} reads "
+      "at "
+      "a time",
+      answer(features.on_demand_paging), answer(features.dma_buf),
+      answer(features.relaxed_ordering), features.requests_max, features.reads_in_flight_max);
 }
 
 // Like the findings of host_probe.h, which these lines follow.
@@ -117,7 +148,8 @@ PlacementPreview preview_placement(const Topology& topology) {
   return preview;
 }
 
-Json placement_json(const Topology& topology, const PlacementPreview& preview) {
+Json placement_json(const Topology& topology, const PlacementPreview& preview,
+                    std::span<const RdmaFeatures> features) {
   Json nodes = Json::array();
   for (size_t i = 0; i < topology.nodes.size(); i++) {
     const NumaNode& node = topology.nodes[i];
@@ -130,11 +162,13 @@ Json placement_json(const Topology& topology, const PlacementPreview& preview) {
   }
   Json devices = Json::array();
   for (const Device& device : topology.devices)
-    devices.push_back(device_json(device, find_rail(preview, device)));
+    devices.push_back(
+        device_json(device, find_rail(preview, device), find_features(features, device)));
   return {{"nodes", nodes}, {"devices", devices}};
 }
 
-std::string render_placement_text(const Topology& topology, const PlacementPreview& preview) {
+std::string render_placement_text(const Topology& topology, const PlacementPreview& preview,
+                                  std::span<const RdmaFeatures> features) {
   std::string text;
   for (size_t i = 0; i < topology.nodes.size(); i++) {
     const NumaNode& node = topology.nodes[i];
@@ -148,6 +182,8 @@ std::string render_placement_text(const Topology& topology, const PlacementPrevi
   }
   for (const Device& device : topology.devices) {
     text += line(device.name, describe(device));
+    if (const RdmaFeatures* of_it = find_features(features, device); of_it != nullptr)
+      text += line("", describe(*of_it));
     const PlacementPreview::Rail* rail = find_rail(preview, device);
     if (rail == nullptr) continue;
     text += line("", rail->lane.cpus.empty()

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What placement would choose on this host as long as the other one is not known: which devices
-// would be rails, which of them the pages of each NUMA node would take, and where lanes would run.
+// would be rails, which of them the pages of each NUMA node would take, and where lanes would run;
+// and what the devices can do.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "engine/numa/rail_placement.h"
 #include "engine/numa/topology.h"
+#include "transports/rdma/rdma_features.h"
 
 namespace godwit::cli {
 
@@ -33,7 +36,9 @@ struct PlacementPreview {
 PlacementPreview preview_placement(const numa::Topology& topology);
 
 nlohmann::ordered_json placement_json(const numa::Topology& topology,
-                                      const PlacementPreview& preview);
-std::string render_placement_text(const numa::Topology& topology, const PlacementPreview& preview);
+                                      const PlacementPreview& preview,
+                                      std::span<const RdmaFeatures> features);
+std::string render_placement_text(const numa::Topology& topology, const PlacementPreview& preview,
+                                  std::span<const RdmaFeatures> features);
 
 }  // namespace godwit::cli

@@ -11,6 +11,7 @@
 #include "cli/host_probe.h"
 #include "cli/placement_preview.h"
 #include "engine/numa/topology.h"
+#include "transports/rdma/rdma_features.h"
 
 namespace godwit::cli {
 namespace {
@@ -20,14 +21,17 @@ enum class Rendering : uint8_t { kText = 1, kJson = 2 };
 std::string render_json(const std::vector<Finding>& findings,
                         const Result<numa::Topology>& topology) {
   nlohmann::ordered_json numa;
-  if (topology) numa = placement_json(*topology, preview_placement(*topology));
+  if (topology)
+    numa = placement_json(*topology, preview_placement(*topology), list_rdma_features());
   return render_findings_json(findings, numa);
 }
 
 std::string render_text(const std::vector<Finding>& findings,
                         const Result<numa::Topology>& topology) {
   std::string text = render_findings_text(findings);
-  if (topology) text += render_placement_text(*topology, preview_placement(*topology));
+  if (topology) {
+    text += render_placement_text(*topology, preview_placement(*topology), list_rdma_features());
+  }
   return text;
 }
 

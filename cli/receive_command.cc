@@ -15,6 +15,7 @@
 #include "cli/report_output.h"
 #include "cli/version.h"
 #include "engine/migration/destination_migration.h"
+#include "transports/address/socket_address.h"
 #include "transports/control/control_listener.h"
 
 namespace godwit::cli {
@@ -61,10 +62,9 @@ Result<std::unique_ptr<ControlConnection>> await_source(const ReceiveOptions& op
   return connection;
 }
 
-Result<MigrationReport> migrate(const ReceiveOptions& options, DestinationGuest& guest,
-                                ControlConnection& control, InterruptWatcher& interrupts,
-                                Guardian& guardian) {
-  ASSIGN_OR_RETURN(LaneRails lanes, make_lane_rails(options.agent));
+Result<MigrationReport> migrate(const ReceiveOptions& options, LaneRails& lanes,
+                                DestinationGuest& guest, ControlConnection& control,
+                                InterruptWatcher& interrupts, Guardian& guardian) {
   set_listen_addresses(lanes, options.lane_listen, control.local_address());
   DestinationOptions destination_options;
   destination_options.software = kVersion;
@@ -93,12 +93,16 @@ Result<MigrationReport> migrate(const ReceiveOptions& options, DestinationGuest&
 Result<Outcome> receive_guest(const ReceiveOptions& options, InterruptWatcher& interrupts,
                               Guardian& guardian) {
   ASSIGN_OR_RETURN(ControlSecurity security, choose_security(options.agent, options.listen));
+  if (!options.lane_listen.empty()) RETURN_IF_ERROR(parse_host_port(options.lane_listen));
+  // What this host lacks is said now, and what takes its time is done before a guest waits for it.
+  ASSIGN_OR_RETURN(LaneRails lanes, make_lane_rails(options.agent));
+  if (!lanes.note.empty()) say(fmt::format("pages will come over TCP: {}", lanes.note));
   ASSIGN_OR_RETURN(std::unique_ptr<DestinationGuest> guest, open_destination_guest(options.agent));
   ASSIGN_OR_RETURN(std::unique_ptr<ControlConnection> control,
                    await_source(options, security, interrupts));
   say(fmt::format("{} is here", control->peer_address()));
   ASSIGN_OR_RETURN(MigrationReport report,
-                   migrate(options, *guest, *control, interrupts, guardian));
+                   migrate(options, lanes, *guest, *control, interrupts, guardian));
   report.security = describe_security(options.agent, security);
   return Outcome{std::move(report), control->peer_address()};
 }

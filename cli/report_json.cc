@@ -42,6 +42,7 @@ Json render_rails(const std::vector<RailReport>& rails) {
                     {"bytes_sent", rail.bytes_sent},
                     {"helped_bytes", rail.helped_bytes},
                     {"losses", rail.losses},
+                    {"slowdowns", rail.slowdowns},
                     {"last_loss", rail.last_loss},
                     {"recovery_ms", rail.recovery_ms}});
   }

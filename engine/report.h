@@ -50,6 +50,7 @@ struct RailReport {
   uint64_t bytes_sent = 0;
   uint64_t helped_bytes = 0;  // of these, pages that another rail is nearer to
   uint32_t losses = 0;        // of its lanes, and attempts to open one
+  uint32_t slowdowns = 0;     // how often a lane of it became much slower than it had been
   std::string last_loss;      // empty without one
   double recovery_ms = 0;     // the longest: from noticing a loss to others having its pages
 };

@@ -16,7 +16,7 @@ namespace {
 
 // How long a peer that is lost on a lane may take to say why on the control connection.
 constexpr Clock::duration kReasonPatience = milliseconds(500);
-// More than any RDMA link holds, little enough that a rail which turns slow holds back no round.
+// More than any RDMA link holds; less where a rail is slow (lane_pace.h).
 constexpr uint64_t kOneSidedInFlightBytesMax = 8 * kMiB;
 
 }  // namespace
@@ -249,6 +249,7 @@ void SourceMigration::report_rails() {
          .bytes_sent = counters[i].bytes_sent,
          .helped_bytes = counters[i].helped_bytes,
          .losses = counters[i].losses,
+         .slowdowns = counters[i].slowdowns,
          .last_loss = counters[i].last_loss ? to_string(*counters[i].last_loss) : std::string(),
          .recovery_ms = to_milliseconds(counters[i].recovery_max)});
     if (counters[i].bytes_sent > most_bytes) {

@@ -2,7 +2,10 @@
 #include "engine/numa/topology.h"
 
 #include <algorithm>
+#include <charconv>
 #include <tuple>
+
+#include "engine/base/system_files.h"
 
 namespace godwit::numa {
 
@@ -24,6 +27,16 @@ const Device* Topology::find_device(Device::Kind kind, std::string_view name) co
     return device.kind == kind && device.name == name;
   });
   return found == devices.end() ? nullptr : &*found;
+}
+
+std::optional<int> only_node(const std::string& sysfs) {
+  const std::string online = read_line(sysfs + "/devices/system/node/online");
+  int node = 0;
+  if (online.empty()) return node;  // a kernel that knows no nodes
+  const auto [end, error] = std::from_chars(online.data(), online.data() + online.size(), node);
+  // More than one number: "0-1", "0,2".
+  if (error != std::errc() || end != online.data() + online.size()) return std::nullopt;
+  return node;
 }
 
 void sort_devices(std::vector<Device>& devices) {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -58,6 +59,9 @@ struct Topology {
   const NumaNode* find_node(int number) const;
   const Device* find_device(Device::Kind kind, std::string_view name) const;
 };
+
+// The number of this host's NUMA node when it has only one. Far cheaper than the map.
+std::optional<int> only_node(const std::string& sysfs = "/sys");
 
 void sort_devices(std::vector<Device>& devices);
 

@@ -33,12 +33,15 @@ size_t ChunkQueue::Heap::left() const {
 
 ChunkQueue::ChunkQueue(const GuestMemory& memory, size_t rails, size_t home_rails)
     : chunks_(cut_into_chunks(memory)), heaps_(std::make_unique<Heap[]>(rails)), rails_(rails) {
+  std::vector<uint32_t> in_turn(chunks_.size());
   for (size_t chunk = 0; chunk < chunks_.size(); ++chunk)
-    heaps_[chunk % home_rails].chunks.push_back(static_cast<ChunkIndex>(chunk));
+    in_turn[chunk] = static_cast<uint32_t>(chunk % home_rails);
+  set_homes(in_turn);
 }
 
 void ChunkQueue::set_homes(std::span<const uint32_t> homes) {
   CHECK(homes.size() == chunks_.size());
+  homes_.assign(homes.begin(), homes.end());
   for (size_t rail = 0; rail < rails_; ++rail) heaps_[rail].chunks.clear();
   for (size_t chunk = 0; chunk < homes.size(); ++chunk)
     heaps_[homes[chunk]].chunks.push_back(static_cast<ChunkIndex>(chunk));

@@ -42,7 +42,7 @@ struct TakenChunk {
   Share share;
 };
 
-// Thread: take(), put_back() and has_work() from any; the rest while no lane works.
+// Thread: take(), put_back(), share_of() and has_work() from any; the rest while no lane works.
 class ChunkQueue {
  public:
   // Chunks are at home on the first `home_rails` rails only.
@@ -52,6 +52,10 @@ class ChunkQueue {
 
   // The rail that each chunk is at home on, one per chunk. Until this is called: in turn.
   void set_homes(std::span<const uint32_t> homes);
+
+  Share share_of(ChunkIndex chunk, size_t rail) const {
+    return homes_[chunk] == rail ? Share::kOwn : Share::kAnothers;
+  }
 
   // Everything is to be taken once more.
   void refill();
@@ -73,6 +77,7 @@ class ChunkQueue {
   std::optional<ChunkIndex> take_from(Heap& heap);
 
   std::vector<Chunk> chunks_;
+  std::vector<uint32_t> homes_;    // the rail of each
   std::unique_ptr<Heap[]> heaps_;  // one per rail
   const size_t rails_;
 

@@ -47,7 +47,10 @@ Tag decode_tag(uint64_t tag) {
 }  // namespace
 
 Lane::Lane(const LaneContext& context, size_t rail, std::unique_ptr<Endpoint> endpoint)
-    : context_(context), rail_(context.rails[rail]), endpoint_(std::move(endpoint)) {
+    : context_(context),
+      rail_(context.rails[rail]),
+      endpoint_(std::move(endpoint)),
+      pace_(rail_.in_flight_bytes_max) {
   CHECK(context.memory.size() < (1U << (64 - kTagPageBits - kTagSizeBits)));
   batch_.reserve(kBatchOps);
   zeroes_.runs.reserve(kZeroRunsMax);
@@ -117,7 +120,7 @@ Status Lane::add_data(uint32_t block, uint64_t offset_bytes, uint64_t size_bytes
     batch_bytes_ += piece;
     offset_bytes += piece;
     size_bytes -= piece;
-    if (batch_.size() == kBatchOps || batch_bytes_ >= kBatchBytes) {
+    if (batch_.size() == kBatchOps || batch_bytes_ >= batch_bytes_max()) {
       RETURN_IF_ERROR(post_batch(memory));
     }
   }
@@ -142,14 +145,27 @@ Status Lane::add_zeroes(uint32_t block, uint64_t first_base_page, uint64_t base_
   return {};
 }
 
+// A part of what may be on its way, so that there is always some there.
+uint64_t Lane::batch_bytes_max() const {
+  return std::clamp(pace_.in_flight_bytes() / 4, kOperationBytesMax, kBatchBytes);
+}
+
+Status Lane::wait_for_room() {
+  pace_.wait(Clock::now());
+  return take_completions(deadline_in(context_.stall_max));
+}
+
 Status Lane::post_batch(SourceMemory memory) {
   if (batch_.empty()) return {};
   if (!context_.limiter.unlimited()) {
     RETURN_IF_ERROR(wait_until(context_.limiter.reserve(batch_bytes_, Clock::now())));
   }
   const Deadline deadline = deadline_in(context_.stall_max);
-  while (in_flight_bytes_ > 0 && in_flight_bytes_ + batch_bytes_ > rail_.in_flight_bytes_max)
-    RETURN_IF_ERROR(take_completions(deadline_in(context_.stall_max)));
+  bool had_room = true;
+  while (in_flight_bytes_ > 0 && in_flight_bytes_ + batch_bytes_ > pace_.in_flight_bytes()) {
+    had_room = false;
+    RETURN_IF_ERROR(wait_for_room());
+  }
   std::span<const TransferOp> left = batch_;
   while (true) {
     ASSIGN_OR_RETURN(const size_t accepted, endpoint_->post_writes(left, memory));
@@ -158,7 +174,8 @@ Status Lane::post_batch(SourceMemory memory) {
     left = left.subspan(accepted);
     if (left.empty()) break;
     if (in_flight_ > 0) {
-      RETURN_IF_ERROR(take_completions(deadline_in(context_.stall_max)));
+      had_room = false;
+      RETURN_IF_ERROR(wait_for_room());
       continue;
     }
     // Nothing of ours is in the queue, so there is no completion to wait for: ask again.
@@ -168,6 +185,7 @@ Status Lane::post_batch(SourceMemory memory) {
                   to_seconds(context_.stall_max));
     }
   }
+  if (had_room) pace_.flow();
   counters_.bytes_sent += batch_bytes_;
   counters_.pages_sent += batch_bytes_ / kBasePageBytes;
   batch_.clear();
@@ -236,6 +254,7 @@ Status Lane::take_completions(Deadline deadline) {
 Status Lane::account_for(size_t count) {
   CHECK(count <= in_flight_);
   in_flight_ -= count;
+  const uint64_t in_flight_bytes_before = in_flight_bytes_;
   for (const Completion& completion : std::span(completions_).first(count)) {
     const Tag tag = decode_tag(completion.tag);
     in_flight_bytes_ -= tag.base_pages * kBasePageBytes;
@@ -250,10 +269,12 @@ Status Lane::account_for(size_t count) {
                                       base_pages});
     }
   }
+  if (pace_.is_measuring()) pace_.complete(in_flight_bytes_before - in_flight_bytes_, Clock::now());
   return {};
 }
 
 LaneCounters Lane::take_counters() {
+  counters_.slowdowns = pace_.take_slowdowns();
   return std::exchange(counters_, LaneCounters{});
 }
 

@@ -17,6 +17,7 @@
 #include "engine/migration/interruption.h"
 #include "engine/precopy/bandwidth_limiter.h"
 #include "engine/precopy/chunk_queue.h"
+#include "engine/precopy/lane_pace.h"
 #include "engine/transport.h"
 #include "engine/wire/lane_messages.h"
 
@@ -26,7 +27,7 @@ namespace godwit::precopy {
 struct RailMemory {
   std::vector<const MemoryRegion*> local;  // one per block
   std::vector<RemoteRegion> remote;        // one per block
-  // What a lane may have on its way. It bounds what a rail that turns slow holds back.
+  // What a lane may have on its way at most (lane_pace.h).
   uint64_t in_flight_bytes_max;
 };
 
@@ -59,6 +60,7 @@ struct LaneCounters {
   uint64_t pages_sent = 0;
   uint64_t zero_pages = 0;
   uint64_t torn_pages = 0;
+  uint32_t slowdowns = 0;  // of the rail, as lane_pace.h says
 };
 
 // Thread: one.
@@ -77,6 +79,9 @@ class Lane {
   const std::vector<TornPage>& torn() const { return torn_; }
   void clear_torn() { torn_.clear(); }
 
+  // Whether its rail is much slower than shortly before.
+  bool is_slow() const { return pace_.is_slow(); }
+
   // Thread: any.
   void shut_down() { endpoint_->shut_down(); }
 
@@ -84,7 +89,9 @@ class Lane {
   Status add_run(const Chunk& chunk, PageRun run, const PageTransfer& transfer);
   Status add_data(uint32_t block, uint64_t offset_bytes, uint64_t size_bytes, SourceMemory memory);
   Status add_zeroes(uint32_t block, uint64_t first_base_page, uint64_t base_page_count);
+  uint64_t batch_bytes_max() const;
   Status post_batch(SourceMemory memory);
+  Status wait_for_room();
   Status send_zeroes();
   Status wait_until(Clock::time_point moment);
   Status take_completions(Deadline deadline);
@@ -96,6 +103,7 @@ class Lane {
 
   std::vector<TransferOp> batch_;
   uint64_t batch_bytes_ = 0;
+  LanePace pace_;
   size_t in_flight_ = 0;
   uint64_t in_flight_bytes_ = 0;
   std::array<Completion, 64> completions_{};

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "engine/base/check.h"
+#include "engine/base/units.h"
 #include "engine/lane_loss.h"
 #include "engine/numa/thread_binding.h"
 
@@ -17,6 +18,12 @@ constexpr Clock::duration kRetryInterval = milliseconds(250);
 constexpr Clock::duration kLookInterval = milliseconds(50);
 // A lane makes sure of its chunks when it has sent this many: what a loss costs is bounded by it.
 constexpr size_t kUnconfirmedChunksMax = 64;
+// What a lane begins of a chunk at a time: less when its rail has become slow, so that more is left
+// for others to take over.
+constexpr uint64_t kBiteBytes = 512 * kKiB;
+constexpr uint64_t kSlowBiteBytes = 128 * kKiB;
+// Less than this is not worth another lane's while.
+constexpr uint64_t kTakeOverBytesMin = 256 * kKiB;
 
 bool has_pages(const GuestPageSet* pages, const Chunk& chunk) {
   if (pages == nullptr) return false;
@@ -262,7 +269,10 @@ void LaneGroup::work(Slot& slot) {
   }
   const Status sent = send_chunks(slot, transfer);
   collect(slot);
-  if (!sent) recover(slot, sent.error());
+  if (!sent) {
+    slot.open.clear();
+    recover(slot, sent.error());
+  }
   std::lock_guard lock(mutex_);
   if (--slots_working_ > 0 || queue_.has_work()) {
     // Whoever rests may take what was put back.
@@ -278,18 +288,74 @@ void LaneGroup::work(Slot& slot) {
 Status LaneGroup::send_chunks(Slot& slot, const PageTransfer& transfer) {
   // A lane of last resort makes room as soon as there is a better one.
   while (!is_last_resort(slot.rail) || lanes_alive_normally_ == 0) {
-    const auto taken = queue_.take(slot.rail);
-    if (!taken) break;
-    const Chunk& chunk = queue_.chunks()[taken->index];
-    if (!has_pages(transfer.pages, chunk) && !has_pages(transfer.zeroes, chunk)) continue;
-    slot.taken.push_back(taken->index);
-    slot.share = taken->share;
-    RETURN_IF_ERROR(slot.lane->send_chunk(chunk, taken->turn, transfer));
+    if (!open_chunk(slot, transfer)) break;
+    RETURN_IF_ERROR(send_open_chunk(slot, transfer));
     collect(slot);
     if (slot.taken.size() >= kUnconfirmedChunksMax) RETURN_IF_ERROR(confirm(slot, transfer));
   }
   // A lane that had nothing to send has nothing to wait for either.
   return slot.taken.empty() ? Status() : confirm(slot, transfer);
+}
+
+// Returns false when there is nothing left for this lane.
+bool LaneGroup::open_chunk(Slot& slot, const PageTransfer& transfer) {
+  while (const auto taken = queue_.take(slot.rail)) {
+    const Chunk& chunk = queue_.chunks()[taken->index];
+    if (!has_pages(transfer.pages, chunk) && !has_pages(transfer.zeroes, chunk)) continue;
+    slot.taken.push_back(taken->index);
+    slot.share = taken->share;
+    slot.open.open({taken->index, taken->turn, {0, chunk.pages.page_count}});
+    return true;
+  }
+  return take_over(slot, transfer);
+}
+
+// At the end of a round: from the lane that has most left which it has not begun. If that lane is
+// lost, the whole chunk is sent again, what was taken over as well: no harm within a round.
+bool LaneGroup::take_over(Slot& slot, const PageTransfer& transfer) {
+  while (!slot.lane->is_slow()) {
+    OpenChunk* fullest = nullptr;
+    uint64_t most_bytes = kTakeOverBytesMin - 1;
+    for (const auto& other : slots_) {
+      const OpenChunk::Part left = other->open.left();
+      const uint64_t bytes = left.pages.page_count * page_bytes(left.index);
+      if (bytes <= most_bytes) continue;
+      fullest = &other->open;
+      most_bytes = bytes;
+    }
+    if (fullest == nullptr) return false;
+    const auto part = fullest->take_over(pages_in(fullest->left().index, kTakeOverBytesMin));
+    if (!part) continue;
+    const Chunk chunk = chunk_of(*part);
+    if (!has_pages(transfer.pages, chunk) && !has_pages(transfer.zeroes, chunk)) continue;
+    slot.taken.push_back(part->index);
+    slot.share = queue_.share_of(part->index, slot.rail);
+    slot.open.open(*part);
+    return true;
+  }
+  return false;
+}
+
+Status LaneGroup::send_open_chunk(Slot& slot, const PageTransfer& transfer) {
+  while (true) {
+    const uint64_t bite_bytes = slot.lane->is_slow() ? kSlowBiteBytes : kBiteBytes;
+    const auto part = slot.open.bite(pages_in(slot.open.left().index, bite_bytes));
+    if (!part) return {};
+    RETURN_IF_ERROR(slot.lane->send_chunk(chunk_of(*part), part->turn, transfer));
+  }
+}
+
+Chunk LaneGroup::chunk_of(const OpenChunk::Part& part) const {
+  const Chunk& whole = queue_.chunks()[part.index];
+  return {whole.block, {whole.pages.first_page + part.pages.first_page, part.pages.page_count}};
+}
+
+uint64_t LaneGroup::page_bytes(ChunkIndex chunk) const {
+  return context_.memory[queue_.chunks()[chunk].block].page_size_bytes;
+}
+
+uint64_t LaneGroup::pages_in(ChunkIndex chunk, uint64_t bytes) const {
+  return std::max<uint64_t>(1, bytes / page_bytes(chunk));
 }
 
 Status LaneGroup::confirm(Slot& slot, const PageTransfer& transfer) {
@@ -358,6 +424,7 @@ void LaneGroup::collect(Slot& slot) {
   counters_.zero_pages += counted.zero_pages;
   counters_.torn_pages += counted.torn_pages;
   rails_[slot.rail].bytes_sent += counted.bytes_sent;
+  rails_[slot.rail].slowdowns += counted.slowdowns;
   if (slot.share == Share::kAnothers) rails_[slot.rail].helped_bytes += counted.bytes_sent;
   for (const TornPage& page : slot.lane->torn()) (*torn_)[page.block].set(page.page);
   slot.lane->clear_torn();

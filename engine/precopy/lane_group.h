@@ -24,6 +24,7 @@
 #include "engine/precopy/chunk_queue.h"
 #include "engine/precopy/lane.h"
 #include "engine/precopy/lane_opener.h"
+#include "engine/precopy/open_chunk.h"
 #include "engine/rail.h"
 
 namespace godwit::precopy {
@@ -40,11 +41,12 @@ struct RailCounters {
   uint32_t lanes_opened = 0;
   uint32_t losses = 0;
   std::optional<Error> last_loss;
+  uint32_t slowdowns = 0;  // how often a lane of it became much slower than it had been
   // The longest time from noticing a loss to the other lanes having what the lost one carried.
   Clock::duration recovery_max{};
 };
 
-// Thread: one, but bytes_sent() and lose() are for any.
+// Thread: one, but bytes_sent(), rails() and lose() are for any.
 class LaneGroup {
  public:
   // `uses` has one entry per rail of the context; those of last resort come last. Each lane is at
@@ -97,7 +99,8 @@ class LaneGroup {
     std::unique_ptr<Lane> lane;     // null while there is none
     std::string lost_there;         // why its other end says that it does not work
     std::vector<ChunkIndex> taken;  // in this round, since the lane last confirmed all
-    Share share = Share::kOwn;      // of the chunk being sent
+    OpenChunk open;                 // the chunk being sent
+    Share share = Share::kOwn;      // of that chunk
     Clock::time_point next_try{};
     bool is_scout = false;
     numa::CpuList cpus;
@@ -112,6 +115,14 @@ class LaneGroup {
   // Sends chunks until there are none.
   void work(Slot& slot);
   Status send_chunks(Slot& slot, const PageTransfer& transfer);
+  bool open_chunk(Slot& slot, const PageTransfer& transfer);
+  bool take_over(Slot& slot, const PageTransfer& transfer);
+  Status send_open_chunk(Slot& slot, const PageTransfer& transfer);
+  // A part of a chunk as the lanes take it.
+  Chunk chunk_of(const OpenChunk::Part& part) const;
+  uint64_t page_bytes(ChunkIndex chunk) const;
+  // As many whole pages as fit in, but at least one.
+  uint64_t pages_in(ChunkIndex chunk, uint64_t bytes) const;
   Status confirm(Slot& slot, const PageTransfer& transfer);
   void recover(Slot& slot, Error reason);
   bool is_hopeless() const;  // under mutex_

@@ -64,8 +64,9 @@ TEST(PlacementPreview, SaysWhenThereIsNoRail) {
   const PlacementPreview preview = preview_placement(topology);
 
   EXPECT_TRUE(preview.choices[0].rails.empty());
-  EXPECT_NE(render_placement_text(topology, preview).find("pages have no rail: no device is up"),
-            std::string::npos);
+  EXPECT_NE(
+      render_placement_text(topology, preview, {}).find("pages have no rail: no device is up"),
+      std::string::npos);
 }
 
 TEST(PlacementPreview, UnknownThingsAreNullInJson) {
@@ -73,13 +74,40 @@ TEST(PlacementPreview, UnknownThingsAreNullInJson) {
       two_nodes({{Device::Kind::kRdma, "rxe0", numa::kUnknownNode, "", "ACTIVE"},
                  {Device::Kind::kNetwork, "eth0", 0, "", ""}});
 
-  const nlohmann::ordered_json json = placement_json(topology, preview_placement(topology));
+  const nlohmann::ordered_json json = placement_json(topology, preview_placement(topology), {});
 
   EXPECT_TRUE(json["devices"][0]["node"].is_null());
   EXPECT_TRUE(json["devices"][0]["interface"].is_null());
   EXPECT_TRUE(json["devices"][0]["lane"]["cpus"].empty());
   EXPECT_TRUE(json["devices"][1]["state"].is_null());
   EXPECT_TRUE(json["devices"][1]["lane"].is_null());
+  EXPECT_TRUE(json["devices"][0]["features"].is_null());
+}
+
+TEST(PlacementPreview, SaysWhatADeviceCanDo) {
+  const Topology topology = two_nodes({{Device::Kind::kRdma, "mlx5_0", 0, "", "ACTIVE"},
+                                       {Device::Kind::kRdma, "mlx5_1", 1, "", "DOWN"}});
+  const std::vector<RdmaFeatures> features{{.device = "mlx5_1",
+                                            .on_demand_paging = true,
+                                            .dma_buf = false,
+                                            .relaxed_ordering = std::nullopt,
+                                            .region_bytes_max = 1ULL << 40,
+                                            .requests_max = 32768,
+                                            .reads_in_flight_max = 16}};
+  const PlacementPreview preview = preview_placement(topology);
+
+  const nlohmann::ordered_json json = placement_json(topology, preview, features);
+  const std::string text = render_placement_text(topology, preview, features);
+
+  EXPECT_TRUE(json["devices"][0]["features"].is_null());
+  EXPECT_EQ(json["devices"][1]["features"]["on_demand_paging"], true);
+  EXPECT_EQ(json["devices"][1]["features"]["dma_buf"], false);
+  EXPECT_TRUE(json["devices"][1]["features"]["relaxed_ordering"].is_null());
+  EXPECT_EQ(json["devices"][1]["features"]["requests_max"], 32768);
+  EXPECT_NE(text.find("on-demand paging: yes, dma-buf: no, relaxed ordering: not known; 32768 "
+                      "requests in a queue, 16 reads at a time"),
+            std::string::npos)
+      << text;
 }
 
 }  // namespace

@@ -140,6 +140,22 @@ def test_receiver_held_by_a_debugger_is_given_up_after_the_documented_time(folde
         assert receiver.wait(15) == FAILED, receiver.output()
 
 
+def test_receiver_without_the_rdma_device_it_was_told_to_use_does_not_begin_to_listen(folder, network):
+    with scenario(folder, network) as guests:
+        command = ["receive", "--qmp", guests.destination.agent_socket, "--listen", guests.address,
+                   "--transport", "rdma", "--rail", "nowhere0"]
+        with Agent("receive", folder, command, netns=network.name) as receiver:
+            assert receiver.wait(15) == REFUSED, receiver.output()
+            assert "no RDMA device nowhere0" in receiver.output()
+            assert "waiting for" not in receiver.output()
+            assert receiver.report()["status"] == "refused"
+        # It is as it was, and takes a guest still.
+        with guests.receive() as receiver, guests.send() as sender:
+            assert sender.wait() == COMPLETED, sender.output()
+            assert receiver.wait() == COMPLETED, receiver.output()
+        guests.assert_moved()
+
+
 def test_unknown_option_is_a_usage_error(folder, network):
     with scenario(folder, network) as guests, guests.send("--no-such-option") as sender:
         assert sender.wait(5) == USAGE

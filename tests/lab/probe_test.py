@@ -61,10 +61,19 @@ def test_pages_take_the_rail_of_their_node_and_its_lane_runs_there(numa, number)
     assert device(numa, f"data{number}")["lane"] is None
 
 
+def test_devices_tell_what_they_can_do(numa):
+    features = device(numa, "rxe0")["features"]
+    # Soft-RoCE of this kernel does neither, and is no PCI device.
+    assert (features["on_demand_paging"], features["dma_buf"], features["relaxed_ordering"]) == (False, False, None)
+    assert features["requests_max"] >= 1024 and features["reads_in_flight_max"] >= 16
+    assert device(numa, "data0")["features"] is None
+
+
 def test_text_says_the_same(probes):
     lines = [" ".join(line.split()) for line in probes[1].splitlines()]
     for line in ("rdma-devices rxe0 (NUMA node 0), rxe1 (NUMA node 1)", "pages take rxe1: on the pages' own node",
-                 "rxe1 RDMA over data1, ACTIVE, node 1", "lane on CPUs 1: beside its rail on node 1"):
+                 "rxe1 RDMA over data1, ACTIVE, node 1", "on-demand paging: no, dma-buf: no, relaxed ordering: not known; "
+                 f"{device(json.loads(probes[0])['numa'], 'rxe1')['features']['requests_max']} requests in a queue, 128 reads at a time", "lane on CPUs 1: beside its rail on node 1"):
         assert line in lines
 
 

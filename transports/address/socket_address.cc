@@ -4,30 +4,17 @@
 #include <netdb.h>
 #include <netinet/in.h>
 
+#include <charconv>
 #include <cstring>
 #include <memory>
 
 namespace godwit {
 namespace {
 
-struct HostAndPort {
-  std::string host;
-  std::string port;
-};
-
-Result<HostAndPort> split(std::string_view address) {
-  const size_t colon = address.rfind(':');
-  if (colon == std::string_view::npos || colon + 1 == address.size()) {
-    return fail(Errc::kRefused, "'{}' is not HOST:PORT", address);
-  }
-  std::string_view host = address.substr(0, colon);
-  const std::string_view port = address.substr(colon + 1);
-  if (host.size() >= 2 && host.front() == '[' && host.back() == ']') {
-    host = host.substr(1, host.size() - 2);
-  } else if (host.find(':') != std::string_view::npos) {
-    return fail(Errc::kRefused, "'{}': write an IPv6 address in brackets, [ADDRESS]:PORT", address);
-  }
-  return HostAndPort{std::string(host), std::string(port)};
+bool is_port(std::string_view text) {
+  unsigned port = 0;
+  auto parsed = std::from_chars(text.data(), text.data() + text.size(), port);
+  return parsed.ec == std::errc() && parsed.ptr == text.data() + text.size() && port <= 65535;
 }
 
 }  // namespace
@@ -71,28 +58,44 @@ bool is_loopback(const SocketAddress& address) {
   return IN6_IS_ADDR_LOOPBACK(&six->sin6_addr);
 }
 
-Result<std::vector<SocketAddress>> resolve(std::string_view address, AddressUse use) {
-  ASSIGN_OR_RETURN(HostAndPort parts, split(address));
-  if (parts.host.empty() && use == AddressUse::kConnect) {
-    return fail(Errc::kRefused, "'{}' names no host", address);
+Result<HostPort> parse_host_port(std::string_view address) {
+  size_t colon = address.rfind(':');
+  std::string_view host = address.substr(0, colon == std::string_view::npos ? 0 : colon);
+  std::string_view port = colon == std::string_view::npos ? "" : address.substr(colon + 1);
+  bool bracketed = host.size() >= 2 && host.front() == '[' && host.back() == ']';
+  if (bracketed) host = host.substr(1, host.size() - 2);
+  bool ambiguous = !bracketed && host.find(':') != std::string_view::npos;
+  if (host.empty() || ambiguous || !is_port(port)) {
+    return fail(Errc::kRefused,
+                "'{}' is not HOST:PORT (an IPv6 address goes in brackets: [::1]:7471)", address);
   }
+  return HostPort{std::string(host), std::string(port)};
+}
+
+Result<std::vector<SocketAddress>> resolve(const HostPort& address, AddressUse use) {
   addrinfo hints{};
+  hints.ai_family = AF_UNSPEC;
   hints.ai_socktype = SOCK_STREAM;
-  if (use == AddressUse::kListen) hints.ai_flags = AI_PASSIVE;
+  hints.ai_flags = AI_NUMERICSERV | (use == AddressUse::kListen ? AI_PASSIVE : 0);
   addrinfo* found = nullptr;
-  const int result = ::getaddrinfo(parts.host.empty() ? nullptr : parts.host.c_str(),
-                                   parts.port.c_str(), &hints, &found);
-  if (result != 0) {
-    return fail(Errc::kRefused, "look up '{}': {}", address, ::gai_strerror(result));
+  const int outcome = ::getaddrinfo(address.host.c_str(), address.port.c_str(), &hints, &found);
+  std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(found, ::freeaddrinfo);
+  if (outcome != 0) {
+    return fail(Errc::kRefused, "find the address of '{}': {}", address.host,
+                ::gai_strerror(outcome));
   }
-  std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner(found, &::freeaddrinfo);
   std::vector<SocketAddress> addresses;
   for (const addrinfo* entry = found; entry != nullptr; entry = entry->ai_next) {
-    SocketAddress next{{}, entry->ai_addrlen};
-    std::memcpy(&next.storage, entry->ai_addr, entry->ai_addrlen);
-    addresses.push_back(next);
+    SocketAddress result{{}, entry->ai_addrlen};
+    std::memcpy(&result.storage, entry->ai_addr, entry->ai_addrlen);
+    addresses.push_back(result);
   }
   return addresses;
+}
+
+Result<std::vector<SocketAddress>> resolve(std::string_view address, AddressUse use) {
+  ASSIGN_OR_RETURN(const HostPort parts, parse_host_port(address));
+  return resolve(parts, use);
 }
 
 }  // namespace godwit

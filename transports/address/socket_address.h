@@ -30,8 +30,20 @@ struct SocketAddress {
 std::string to_string(const SocketAddress& address);
 bool is_loopback(const SocketAddress& address);
 
-enum class AddressUse { kConnect, kListen };
-// Returns all addresses of a "HOST:PORT"; to listen, the host may be left out (":7471": any).
+// "HOST:PORT" in its parts.
+struct HostPort {
+  std::string host;  // without the brackets of an IPv6 address
+  std::string port;
+};
+
+// Errors: kRefused unless it is HOST:PORT, with an IPv6 address in brackets.
+Result<HostPort> parse_host_port(std::string_view address);
+
+enum class AddressUse : uint8_t { kConnect = 1, kListen = 2 };
+
+// At least one, in the order to try them in. Errors: kRefused when the name is not known, or when
+// it is not HOST:PORT. May wait for a name server.
+Result<std::vector<SocketAddress>> resolve(const HostPort& address, AddressUse use);
 Result<std::vector<SocketAddress>> resolve(std::string_view address, AddressUse use);
 
 }  // namespace godwit

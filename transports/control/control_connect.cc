@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "transports/control/control_address.h"
+#include "transports/address/socket_address.h"
 #include "transports/control/handshake.h"
 #include "transports/control/socket_io.h"
 
@@ -16,9 +16,7 @@ namespace godwit {
 
 using control::Handshake;
 using control::HandshakeTerms;
-using control::HostPort;
 using control::IoState;
-using control::ResolveFor;
 using control::TlsSide;
 
 namespace {
@@ -75,8 +73,7 @@ Result<UniqueFd> connect_socket(const SocketAddress& target, const Patience& pat
 
 // A name can stand for several addresses; the first that takes a connection is it.
 Result<UniqueFd> connect_any(const HostPort& address, const Patience& patience) {
-  ASSIGN_OR_RETURN(std::vector<SocketAddress> targets,
-                   control::resolve(address, ResolveFor::kConnecting));
+  ASSIGN_OR_RETURN(std::vector<SocketAddress> targets, resolve(address, AddressUse::kConnect));
   Result<UniqueFd> socket = connect_socket(targets.front(), patience);
   for (size_t i = 1; i < targets.size() && !socket; ++i) {
     if (socket.error().code == Errc::kCancelled) break;
@@ -91,7 +88,7 @@ Result<UniqueFd> connect_any(const HostPort& address, const Patience& patience) 
 Result<std::unique_ptr<ControlChannel>> connect_control(const std::string& address,
                                                         const ControlSecurity& security,
                                                         Deadline deadline, int interrupt_fd) {
-  ASSIGN_OR_RETURN(HostPort host_port, control::parse_host_port(address));
+  ASSIGN_OR_RETURN(HostPort host_port, parse_host_port(address));
   ASSIGN_OR_RETURN(HandshakeTerms terms, control::make_terms(security, TlsSide::kClient));
   if (terms.expected_hostname.empty()) terms.expected_hostname = host_port.host;
 

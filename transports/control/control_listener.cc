@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "transports/address/socket_address.h"
 #include "transports/control/control_address.h"
 #include "transports/control/socket_io.h"
 
@@ -17,10 +18,8 @@ namespace godwit {
 
 using control::Handshake;
 using control::HandshakeTerms;
-using control::HostPort;
 using control::IoState;
 using control::IoStep;
-using control::ResolveFor;
 using control::TlsSide;
 
 namespace {
@@ -54,10 +53,9 @@ struct ControlListener::PendingPeer {
 Result<std::unique_ptr<ControlListener>> ControlListener::listen(const std::string& address,
                                                                  const ControlSecurity& security,
                                                                  ControlListenerOptions options) {
-  ASSIGN_OR_RETURN(HostPort host_port, control::parse_host_port(address));
+  ASSIGN_OR_RETURN(const std::vector<SocketAddress> addresses,
+                   resolve(address, AddressUse::kListen));
   ASSIGN_OR_RETURN(HandshakeTerms terms, control::make_terms(security, TlsSide::kServer));
-  ASSIGN_OR_RETURN(std::vector<SocketAddress> addresses,
-                   control::resolve(host_port, ResolveFor::kListening));
   ASSIGN_OR_RETURN(UniqueFd socket, bind_socket(addresses.front()));
   ASSIGN_OR_RETURN(WakeEvent stop_event, WakeEvent::make());
 

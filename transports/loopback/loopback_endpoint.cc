@@ -44,11 +44,13 @@ void tear(std::span<std::byte> bytes, uint64_t torn_pages) {
 }  // namespace
 
 LoopbackEndpoint::LoopbackEndpoint(std::shared_ptr<LoopbackLink> link, LinkSide side,
-                                   FaultDecisions decisions, uint32_t operations_in_flight_max)
+                                   FaultDecisions decisions, uint32_t operations_in_flight_max,
+                                   std::function<void(uint64_t operation)> before_operation)
     : link_(std::move(link)),
       side_(side),
       decisions_(decisions),
-      operations_in_flight_max_(operations_in_flight_max) {}
+      operations_in_flight_max_(operations_in_flight_max),
+      before_operation_(std::move(before_operation)) {}
 
 LoopbackEndpoint::~LoopbackEndpoint() {
   link_->end(fail(Errc::kPeerLost, "the endpoint was destroyed").value(), side_);
@@ -130,6 +132,7 @@ void LoopbackEndpoint::shut_down() {
 void LoopbackEndpoint::carry_out_posted() {
   for (; !posted_.empty(); posted_.pop_front()) {
     const Posted& posted = posted_.front();
+    if (before_operation_) before_operation_(posted.index);
     if (decisions_.disconnects_at_operation(posted.index)) {
       link_->end(fail(Errc::kPeerLost, "the fault plan ended the connection").value(), side_);
     }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -19,7 +20,8 @@ inline constexpr uint32_t kLoopbackMessageBytesMax = 64 << 10;
 class LoopbackEndpoint final : public Endpoint {
  public:
   LoopbackEndpoint(std::shared_ptr<LoopbackLink> link, LinkSide side, FaultDecisions decisions,
-                   uint32_t operations_in_flight_max);
+                   uint32_t operations_in_flight_max,
+                   std::function<void(uint64_t operation)> before_operation);
   ~LoopbackEndpoint() override;
 
   Result<size_t> post_writes(std::span<const TransferOp> ops, SourceMemory memory) override;
@@ -54,6 +56,7 @@ class LoopbackEndpoint final : public Endpoint {
   const LinkSide side_;
   const FaultDecisions decisions_;
   const uint32_t operations_in_flight_max_;
+  const std::function<void(uint64_t operation)> before_operation_;  // may be empty
   std::deque<Posted> posted_;
   std::vector<Finished> finished_;
   uint64_t step_ = 0;

@@ -40,10 +40,11 @@ class LoopbackListener final : public Listener {
   Result<AcceptedLane> accept(LaneTickets& tickets, Deadline deadline) override {
     ASSIGN_OR_RETURN(LoopbackNetwork::Admitted admitted,
                      network_.admit(address_, tickets, regions_, deadline));
-    return AcceptedLane{admitted.lane, std::make_unique<LoopbackEndpoint>(
-                                           std::move(admitted.link), LinkSide::kAccepted,
-                                           FaultDecisions(options_.faults, admitted.lane),
-                                           options_.operations_in_flight_max)};
+    return AcceptedLane{admitted.lane,
+                        std::make_unique<LoopbackEndpoint>(
+                            std::move(admitted.link), LinkSide::kAccepted,
+                            FaultDecisions(options_.faults, admitted.lane),
+                            options_.operations_in_flight_max, options_.before_operation)};
   }
 
   void shut_down() override { network_.close_door(address_); }
@@ -159,9 +160,9 @@ Result<std::unique_ptr<Endpoint>> LoopbackTransport::connect(const std::string& 
                                                              Deadline deadline) {
   ASSIGN_OR_RETURN(std::shared_ptr<LoopbackLink> link,
                    network_.visit(address, ticket, regions_, deadline));
-  return std::make_unique<LoopbackEndpoint>(std::move(link), LinkSide::kConnected,
-                                            FaultDecisions(options_.faults, ticket.lane),
-                                            options_.operations_in_flight_max);
+  return std::make_unique<LoopbackEndpoint>(
+      std::move(link), LinkSide::kConnected, FaultDecisions(options_.faults, ticket.lane),
+      options_.operations_in_flight_max, options_.before_operation);
 }
 
 Result<std::unique_ptr<Listener>> LoopbackTransport::listen(const std::string& address) {

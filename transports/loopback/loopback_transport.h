@@ -9,6 +9,7 @@
 
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -62,6 +63,8 @@ class LoopbackNetwork {
 
 struct LoopbackOptions {
   FaultPlan faults;  // of what this side posts and sends
+  // Called before the n-th operation of an endpoint is carried out: a link is as slow as this is.
+  std::function<void(uint64_t operation)> before_operation{};
   uint32_t operations_in_flight_max = 256;
 };
 

@@ -86,30 +86,12 @@ Result<std::shared_ptr<RdmaDevice>> RdmaDevice::open(const RdmaOptions& options)
   return device;
 }
 
-DeviceLimits RdmaDevice::limits() const {
+DeviceLimits limits_of(const ibv_device_attr& attributes) {
   const auto count = [](int value) { return static_cast<uint32_t>(value < 0 ? 0 : value); };
-  return {.requests_max = count(attributes_.max_qp_wr),
-          .completions_max = count(attributes_.max_cqe),
-          .reads_served_max = count(attributes_.max_qp_rd_atom),
-          .reads_asked_max = count(attributes_.max_qp_init_rd_atom)};
-}
-
-RdmaFeatures RdmaDevice::features() const {
-  RdmaFeatures features{.on_demand_paging = false,
-                        .dma_buf = false,
-                        .region_bytes_max = attributes_.max_mr_size,
-                        .requests_max = limits().requests_max,
-                        .reads_in_flight_max = limits().reads_asked_max};
-  ibv_device_attr_ex more{};
-  if (ibv_query_device_ex(context_, nullptr, &more) == 0) {
-    constexpr uint32_t kNeeded = IBV_ODP_SUPPORT_WRITE | IBV_ODP_SUPPORT_READ;
-    features.on_demand_paging = (more.odp_caps.general_caps & IBV_ODP_SUPPORT) != 0 &&
-                                (more.odp_caps.per_transport_caps.rc_odp_caps & kNeeded) == kNeeded;
-  }
-  // Nothing says so but the attempt: a device that can do it complains of the descriptor.
-  const VerbsHandle<ibv_mr> region(ibv_reg_dmabuf_mr(domain_.get(), 0, 0, 0, -1, 0));
-  features.dma_buf = region == nullptr && errno == EBADF;
-  return features;
+  return {.requests_max = count(attributes.max_qp_wr),
+          .completions_max = count(attributes.max_cqe),
+          .reads_served_max = count(attributes.max_qp_rd_atom),
+          .reads_asked_max = count(attributes.max_qp_init_rd_atom)};
 }
 
 std::optional<SocketAddress> RdmaDevice::source_for(const SocketAddress& peer) const {

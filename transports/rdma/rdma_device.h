@@ -23,15 +23,7 @@ namespace godwit {
 // of the list (librdmacm, cma.c).
 std::vector<ibv_context*> all_device_contexts();
 
-// What a device can do beyond what every one can. README.md says what of it is used.
-struct RdmaFeatures {
-  bool on_demand_paging;  // may read and write memory that is not pinned, over a queue pair like
-                          // ours
-  bool dma_buf;           // may register memory of other devices
-  uint64_t region_bytes_max;
-  uint32_t requests_max;
-  uint32_t reads_in_flight_max;
-};
+DeviceLimits limits_of(const ibv_device_attr& attributes);
 
 // Thread: any.
 class RdmaDevice {
@@ -41,9 +33,8 @@ class RdmaDevice {
 
   ibv_context* context() const { return context_; }
   ibv_pd* domain() const { return domain_.get(); }
-  DeviceLimits limits() const;
+  DeviceLimits limits() const { return limits_of(attributes_); }
   uint64_t region_bytes_max() const { return attributes_.max_mr_size; }
-  RdmaFeatures features() const;
   std::string name() const { return ibv_get_device_name(context_->device); }
   uint8_t port() const { return port_; }
   const PortWatch& port_watch() const { return *port_watch_; }

@@ -15,7 +15,6 @@
 
 #include "engine/base/check.h"
 #include "engine/base/units.h"
-#include "engine/numa/memory_binding.h"
 #include "engine/numa/page_location.h"
 #include "engine/numa/thread_binding.h"
 #include "engine/numa/topology.h"
@@ -24,7 +23,6 @@ namespace godwit::numa {
 namespace {
 
 constexpr size_t kBytes = 256 * kBasePageBytes;
-constexpr int kNoSuchNode = 900;
 
 class Memory {
  public:
@@ -53,18 +51,16 @@ Topology this_host() {
   return std::move(*topology);
 }
 
-// Containers often forbid both system calls; the lab does not.
-class MemoryTest : public testing::Test {
+// Containers often forbid the system call; the lab does not.
+class PageLocation : public testing::Test {
  protected:
   void SetUp() override {
     Memory memory(MAP_PRIVATE);
-    const Status placed = prefer_node(memory.bytes(), this_host().nodes.front().number);
-    if (!placed && placed.error().os_errno == EPERM && std::getenv("GODWIT_LAB") == nullptr)
-      GTEST_SKIP() << to_string(placed.error());
+    const Result<int> found = find_node(memory.range());
+    if (!found && found.error().os_errno == EPERM && std::getenv("GODWIT_LAB") == nullptr)
+      GTEST_SKIP() << to_string(found.error());
   }
 };
-using MemoryBinding = MemoryTest;
-using PageLocation = MemoryTest;
 
 TEST(ThisHost, HasNodesWithMemoryAndCpus) {
   const Topology topology = this_host();
@@ -80,57 +76,38 @@ TEST(ThisHost, LabHasTwoNodes) {
   EXPECT_EQ(this_host().nodes.size(), 2U);
 }
 
-TEST_F(MemoryBinding, PagesAreTakenFromTheNodeThatWasAskedFor) {
+// Memory is taken from the node of whoever touches it first.
+TEST_F(PageLocation, IsTheNodeThatPagesWereTakenFrom) {
+  const Result<CpuList> before = cpus_of_this_thread();
   for (const NumaNode& node : this_host().nodes) {
+    ASSERT_TRUE(bind_this_thread(node.cpus()));
     for (const int sharing : {MAP_PRIVATE, MAP_SHARED}) {
       Memory memory(sharing);
 
-      Status preferred = prefer_node(memory.bytes(), node.number);
       memory.fill();
 
-      ASSERT_TRUE(preferred) << to_string(preferred.error());
       EXPECT_EQ(find_node(memory.range()), node.number);
     }
   }
+  EXPECT_TRUE(bind_this_thread(*before));
 }
 
-TEST_F(MemoryBinding, HoldsForWhatAnotherProcessTouches) {
-  for (const NumaNode& node : this_host().nodes) {
-    Memory memory(MAP_SHARED);
-    ASSERT_TRUE(prefer_node(memory.bytes(), node.number));
-
-    const pid_t child = ::fork();
-    if (child == 0) {
-      memory.fill();
-      ::pause();
-    }
-    // Our own page tables stay empty; those of the child fill up.
-    Result<int> found = kUnknownNode;
-    while (found && *found == kUnknownNode) found = find_node(memory.range(child));
-    const Result<int> seen_here = find_node(memory.range());
-    ::kill(child, SIGKILL);
-    ::waitpid(child, nullptr, 0);
-
-    ASSERT_TRUE(found) << to_string(found.error());
-    EXPECT_EQ(*found, node.number);
-    EXPECT_EQ(seen_here, kUnknownNode);
+TEST_F(PageLocation, IsOfTheProcessThatIsAskedFor) {
+  Memory memory(MAP_SHARED);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    memory.fill();
+    ::pause();
   }
-}
+  // Our own page tables stay empty; those of the child fill up.
+  Result<int> found = kUnknownNode;
+  while (found && *found == kUnknownNode) found = find_node(memory.range(child));
+  const Result<int> seen_here = find_node(memory.range());
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
 
-TEST_F(MemoryBinding, NodeThatIsNotThereIsAnError) {
-  Memory memory(MAP_PRIVATE);
-
-  Status status = prefer_node(memory.bytes(), kNoSuchNode);
-
-  ASSERT_FALSE(status);
-  EXPECT_EQ(to_string(status.error()),
-            "place 1048576 bytes of memory on NUMA node 900: Invalid argument");
-}
-
-TEST_F(MemoryBinding, UnknownNodeAsksForNothing) {
-  Memory memory(MAP_PRIVATE);
-
-  EXPECT_TRUE(prefer_node(memory.bytes(), kUnknownNode));
+  ASSERT_TRUE(found) << to_string(found.error());
+  EXPECT_EQ(seen_here, kUnknownNode);
 }
 
 TEST_F(PageLocation, LookingAllocatesNothing) {

@@ -2,6 +2,10 @@
 #include "engine/numa/topology.h"
 
 #include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <fstream>
 
 #include "engine/base/check.h"
 
@@ -44,6 +48,21 @@ TEST(Topology, TellsMemoryOfEachNode) {
 
   ASSERT_EQ(topology.nodes.size(), 4U);
   EXPECT_EQ(topology.nodes[3].memory_bytes, 16ULL << 30);
+}
+
+TEST(OnlyNode, IsToldWhereThereAreNoOthers) {
+  std::string sysfs = testing::TempDir() + "sysfs-XXXXXX";
+  CHECK(::mkdtemp(sysfs.data()) != nullptr);
+  EXPECT_EQ(only_node(sysfs), 0);
+  const std::string folder = sysfs + "/devices/system/node";
+  std::filesystem::create_directories(folder);
+
+  for (const auto& [online, expected] : std::vector<std::pair<std::string, std::optional<int>>>{
+           {"0", 0}, {"3", 3}, {"0-1", std::nullopt}, {"0,2", std::nullopt}}) {
+    std::ofstream(folder + "/online") << online << "\n";
+    EXPECT_EQ(only_node(sysfs), expected) << online;
+  }
+  std::filesystem::remove_all(sysfs);
 }
 
 TEST(Topology, GuessesDistancesThatAreNotTold) {

@@ -10,6 +10,7 @@
 #include <array>
 #include <cstring>
 #include <random>
+#include <thread>
 
 #include "engine/base/check.h"
 #include "engine/migration/destination_lanes.h"
@@ -44,7 +45,7 @@ std::array<std::byte, 32> token_of(uint32_t lane) {
 // Both hosts: a loopback network per rail, with the faults of its source's end.
 class Hosts final : public LaneOpener {
  public:
-  explicit Hosts(std::vector<FaultPlan> faults) {
+  explicit Hosts(const std::vector<LoopbackOptions>& links) {
     std::mt19937_64 random(1);
     for (size_t at = 0; at < kBytes; at += kBasePageBytes) {
       // Every fourth page stays zero.
@@ -55,8 +56,8 @@ class Hosts final : public LaneOpener {
     std::ranges::fill(there_, std::byte{0x5a});
     present_[0].set_all();
     std::vector<std::unique_ptr<Listener>> listeners;
-    for (const FaultPlan& plan : faults) {
-      auto& rail = *rails_.emplace_back(std::make_unique<LoopbackRail>(plan));
+    for (const LoopbackOptions& link : links) {
+      auto& rail = *rails_.emplace_back(std::make_unique<LoopbackRail>(link));
       regions_.push_back(rail.destination.register_memory(there_, RemoteAccess::kWrite).value());
       const RemoteRegion remote = regions_.back()->describe();
       regions_.push_back(rail.source.register_memory(here_, RemoteAccess::kNone).value());
@@ -110,8 +111,8 @@ class Hosts final : public LaneOpener {
 
  private:
   struct LoopbackRail {
-    explicit LoopbackRail(const FaultPlan& faults)
-        : source(network, {.faults = faults}), destination(network, {}) {}
+    explicit LoopbackRail(const LoopbackOptions& link)
+        : source(network, link), destination(network, {}) {}
     LoopbackNetwork network;
     LoopbackTransport source;
     LoopbackTransport destination;
@@ -137,9 +138,9 @@ class Hosts final : public LaneOpener {
   uint32_t round_ = 0;
 };
 
-constexpr FaultPlan kSound{};
+const LoopbackOptions kSound{};
 // Each lane ends at its third operation.
-constexpr FaultPlan kBroken{.disconnect_at_operation = 3};
+const LoopbackOptions kBroken{.faults = {.disconnect_at_operation = 3}};
 
 TEST(LaneGroup, UsesAllRails) {
   Hosts hosts({kSound, kSound});
@@ -182,8 +183,8 @@ TEST(LaneGroup, FallsBackToTheLastResortOnlyWhenNothingElseWorks) {
 }
 
 TEST(LaneGroup, UsesARailAgainThatCameBack) {
-  FaultPlan once = kBroken;
-  once.disconnect_lanes_below = 2;  // those that there are at first
+  LoopbackOptions once = kBroken;
+  once.faults.disconnect_lanes_below = 2;  // those that there are at first
   Hosts hosts({once, kSound});
   LaneGroup lanes(hosts.context(), hosts, {RailUse::kAlways, RailUse::kLastResort}, 2);
   ASSERT_TRUE(lanes.connect());
@@ -199,6 +200,35 @@ TEST(LaneGroup, UsesARailAgainThatCameBack) {
   }
   EXPECT_LT(Clock::now(), deadline);
   EXPECT_GE(lanes.rails()[0].lanes_opened, 3U);
+}
+
+// The first rail stands still in the middle of its first chunk, until the other has nothing left to
+// do: by then it has taken over all that was not on its way.
+TEST(LaneGroup, TakesOverWhatASlowLaneHasNotBegun) {
+  constexpr uint64_t kContentBytes = kBytes / 4 * 3;  // every fourth page is zero
+  constexpr uint64_t kHeldMax = 2 * kMiB;             // half of a chunk
+  LaneGroup* group = nullptr;
+  bool others_are_through = false;
+  LoopbackOptions slow;
+  slow.before_operation = [&](uint64_t operation) {
+    if (operation != 3) return;
+    const Deadline deadline = deadline_in(seconds(20));
+    while (!others_are_through && Clock::now() < deadline) {
+      others_are_through = group->rails()[1].bytes_sent >= kContentBytes - kHeldMax;
+      std::this_thread::yield();
+    }
+  };
+  Hosts hosts({slow, kSound});
+  LaneGroup lanes(hosts.context(), hosts, {RailUse::kAlways, RailUse::kAlways}, 2);
+  group = &lanes;
+  ASSERT_TRUE(lanes.connect());
+
+  EXPECT_TRUE(hosts.send_all(lanes));
+
+  EXPECT_TRUE(others_are_through);
+  EXPECT_GT(lanes.rails()[0].bytes_sent, 0U);
+  EXPECT_LE(lanes.rails()[0].bytes_sent, kHeldMax);
+  EXPECT_GT(lanes.rails()[1].helped_bytes, 0U);
 }
 
 TEST(LaneGroup, FailsWhenNoWayIsLeft) {

@@ -48,10 +48,7 @@ ConnectedPair connect_pair(const ControlSecurity& security) {
 }
 
 UniqueFd connect_raw(const std::string& address) {
-  Result<control::HostPort> host_port = control::parse_host_port(address);
-  CHECK(host_port.has_value());
-  Result<std::vector<SocketAddress>> target =
-      control::resolve(*host_port, control::ResolveFor::kConnecting);
+  Result<std::vector<SocketAddress>> target = resolve(address, AddressUse::kConnect);
   CHECK(target.has_value());
   UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   CHECK(::connect(socket.get(), target->front().get(), target->front().length) == 0);

@@ -15,26 +15,7 @@
 namespace godwit::control_test {
 namespace {
 
-using control::HostPort;
 using control::RecordGuard;
-
-TEST(ControlAddress, IsAHostAndAPort) {
-  Result<HostPort> name = control::parse_host_port("host-b.example:7471");
-  Result<HostPort> v6 = control::parse_host_port("[2001:db8::1]:7471");
-
-  ASSERT_TRUE(name);
-  EXPECT_EQ(name->host, "host-b.example");
-  EXPECT_EQ(name->port, "7471");
-  ASSERT_TRUE(v6);
-  EXPECT_EQ(v6->host, "2001:db8::1");
-}
-
-TEST(ControlAddress, IsRefusedWhenItIsIncomplete) {
-  for (std::string_view text :
-       {"", "host", ":7471", "host:", "host:http", "host:65536", "2001:db8::1:7471", "[]:1"}) {
-    EXPECT_FALSE(control::parse_host_port(text)) << text;
-  }
-}
 
 TEST(ControlAddress, NeedsNoSecurityOnlyOnLoopback) {
   EXPECT_TRUE(require_loopback("127.0.0.1:7471"));

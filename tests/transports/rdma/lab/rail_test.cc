@@ -6,6 +6,7 @@
 #include "tests/transports/rdma/lab/lanes.h"
 #include "transports/rdma/rail_list.h"
 #include "transports/rdma/rdma_device.h"
+#include "transports/rdma/rdma_features.h"
 
 namespace godwit::lab {
 namespace {
@@ -85,13 +86,16 @@ TEST(Rails, EveryAddressOfANameIsTried) {
   EXPECT_TRUE(connected) << to_string(connected.error());
 }
 
-TEST(Features, OfTheDeviceAreTold) {
-  const RdmaFeatures features = RdmaDevice::open({.device = "rxe1"}).value()->features();
+TEST(Features, AreToldOfEveryDevice) {
+  const std::vector<RdmaFeatures> devices = list_rdma_features();
 
-  EXPECT_FALSE(features.dma_buf);  // Soft-RoCE has none of it
-  EXPECT_GE(features.region_bytes_max, uint64_t{1} << 40);
-  EXPECT_GE(features.requests_max, kRdmaRequestsMax);
-  EXPECT_GE(features.reads_in_flight_max, kRdmaReadsInFlightMax);
+  ASSERT_EQ(devices.size(), 2U);
+  EXPECT_EQ(devices[1].device, "rxe1");
+  EXPECT_FALSE(devices[1].dma_buf);  // Soft-RoCE has none of it, and is no PCI device
+  EXPECT_EQ(devices[1].relaxed_ordering, std::nullopt);
+  EXPECT_GE(devices[1].region_bytes_max, uint64_t{1} << 40);
+  EXPECT_GE(devices[1].requests_max, kRdmaRequestsMax);
+  EXPECT_GE(devices[1].reads_in_flight_max, kRdmaReadsInFlightMax);
 }
 
 }  // namespace
