@@ -205,17 +205,22 @@ Status DestinationMigration::receive_memory_and_state() {
 
 // That it cannot be is no failure: the source may have other ways.
 Status DestinationMigration::take(const PreparePostCopy& offer) {
+  if (post_copy_ != nullptr) return fail(Errc::kCorrupt, "post-copy is prepared already");
   report_.post_copy.emplace();
   auto post_copy = std::make_unique<DestinationPostCopy>(
-      DestinationPostCopy::Parts{.guest = parts_.guest,
+      DestinationPostCopy::Parts{.memory = parts_.guest.memory(),
+                                 .start_guest = [this] { return parts_.guest.start(); },
                                  .rails = parts_.rails,
                                  .observer = parts_.observer,
                                  .commit_log = parts_.commit_log,
                                  .reconnector = parts_.reconnector,
                                  .report = report_},
       options_);
-  const Status prepared = post_copy->prepare(offer, rails_);
+  Result<std::unique_ptr<PageFaults>> faults = parts_.guest.page_faults();
+  const Status prepared = faults ? post_copy->prepare(std::move(*faults), offer, rails_)
+                                 : Status(tl::unexpected<Error>(faults.error()));
   if (prepared) {
+    RETURN_IF_ERROR(parts_.commit_log.record_recovery(parts_.guest.recovery_record()));
     post_copy_ = std::move(post_copy);
     return link_->send(PostCopyPrepared{});
   }

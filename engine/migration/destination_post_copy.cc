@@ -40,26 +40,26 @@ DestinationPostCopy::DestinationPostCopy(Parts parts, const DestinationOptions& 
     : parts_(parts), options_(options) {}
 
 DestinationPostCopy::~DestinationPostCopy() {
+  starter_ = {};
   connection_.reset();
 }
 
-Status DestinationPostCopy::prepare(const PreparePostCopy& offer, const DestinationRails& rails) {
-  if (fetcher_ != nullptr) return fail(Errc::kCorrupt, "post-copy is prepared already");
-  ASSIGN_OR_RETURN(faults_, parts_.guest.page_faults());
-  RETURN_IF_ERROR(parts_.commit_log.record_recovery(parts_.guest.recovery_record()));
-  ASSIGN_OR_RETURN(received_, parts_.commit_log.received_pages(parts_.guest.memory()));
+Status DestinationPostCopy::prepare(std::unique_ptr<PageFaults> faults,
+                                    const PreparePostCopy& offer, const DestinationRails& rails) {
+  ASSIGN_OR_RETURN(received_, parts_.commit_log.received_pages(parts_.memory));
+  own_faults_ = std::move(faults);
+  faults_ = own_faults_.get();
   RETURN_IF_ERROR(faults_->arm());
   RETURN_IF_ERROR(open_fetcher(offer.bandwidth_limit_bytes_per_s));
   set_regions(offer, rails);
-  missing_ = empty_page_set(parts_.guest.memory());
+  missing_ = empty_page_set(parts_.memory);
   return {};
 }
 
-Status DestinationPostCopy::adopt(std::unique_ptr<PageFaults> faults, std::string session) {
-  faults_ = std::move(faults);
-  session_ = std::move(session);
+Status DestinationPostCopy::adopt(PageFaults& faults) {
+  faults_ = &faults;
   committed_ = true;
-  ASSIGN_OR_RETURN(received_, parts_.commit_log.received_pages(parts_.guest.memory()));
+  ASSIGN_OR_RETURN(received_, parts_.commit_log.received_pages(parts_.memory));
   RETURN_IF_ERROR(open_fetcher(0));
   began_ = Clock::now();
   return fetcher_->resume();
@@ -67,7 +67,7 @@ Status DestinationPostCopy::adopt(std::unique_ptr<PageFaults> faults, std::strin
 
 Status DestinationPostCopy::open_fetcher(uint64_t bandwidth_limit_bytes_per_s) {
   ASSIGN_OR_RETURN(fetcher_, postcopy::PageFetcher::make(
-                                 {.memory = parts_.guest.memory(),
+                                 {.memory = parts_.memory,
                                   .faults = *faults_,
                                   .received = received_,
                                   .bandwidth_limit_bytes_per_s = bandwidth_limit_bytes_per_s}));
@@ -87,7 +87,7 @@ void DestinationPostCopy::set_regions(const PreparePostCopy& offer, const Destin
 }
 
 Status DestinationPostCopy::take(const MissingPages& missing) {
-  const GuestMemory& memory = parts_.guest.memory();
+  const GuestMemory& memory = parts_.memory;
   if (fetcher_ == nullptr) return fail(Errc::kCorrupt, "missing pages without post-copy");
   if (missing.block >= memory.size())
     return fail(Errc::kCorrupt, "missing pages of a RAM block {}", missing.block);
@@ -133,9 +133,7 @@ Status DestinationPostCopy::run(const std::string& session, std::unique_ptr<Cont
     committed_ = started_ = true;
     fetcher_->start_background();
   } else if (committed_ && !started_) {
-    // The agent before us died between the commit and here, or after it.
-    RETURN_IF_ERROR(parts_.guest.start());
-    started_ = true;
+    start_in_background();
   }
   ControlLink* current = link.get();
   bool complete = false;
@@ -176,7 +174,7 @@ Result<bool> DestinationPostCopy::follow(ControlLink& link) {
       } else if (const auto* close = std::get_if<CloseLane>(&*message)) {
         (void)link.send(LaneClosed{close->lane, {}});
       } else if (std::holds_alternative<Commit>(*message)) {
-        RETURN_IF_ERROR(start_guest(link));
+        RETURN_IF_ERROR(take_commit(link));
       } else {
         return fail(Errc::kCorrupt, "the source sent a message out of turn: {}",
                     name_of(*message));
@@ -195,19 +193,31 @@ Result<bool> DestinationPostCopy::follow(ControlLink& link) {
 }
 
 // A commit that comes again, because its answer was lost, changes nothing.
-Status DestinationPostCopy::start_guest(ControlLink& link) {
-  const Clock::time_point start = Clock::now();
+Status DestinationPostCopy::take_commit(ControlLink& link) {
   if (!committed_) {
     RETURN_IF_ERROR(parts_.commit_log.record_commit());
     committed_ = true;
-  }
-  if (!started_) {
-    RETURN_IF_ERROR(parts_.guest.start());
+    RETURN_IF_ERROR(parts_.start_guest());
     started_ = true;
     fetcher_->start_background();
   }
-  (void)link.send(Running{.start_ms = to_milliseconds(Clock::now() - start)});
+  (void)link.send(Running{});
   return {};
+}
+
+// The agent before us died between the commit and the start, or after it. The VMM may have to wait
+// for pages before it answers, so those have to be fetched meanwhile.
+void DestinationPostCopy::start_in_background() {
+  starter_ = std::jthread([this](const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      const Status started = parts_.start_guest();
+      if (started) {
+        started_ = true;
+        return;
+      }
+      if (started.error().code != Errc::kTimeout) return fetcher_->fail_with(started.error());
+    }
+  });
 }
 
 // Waits for the source to come again, for as long as the options say.
@@ -265,13 +275,13 @@ Status DestinationPostCopy::rejoin_over(std::unique_ptr<ControlChannel> channel)
   ASSIGN_OR_RETURN(const PreparePostCopy offer, link.expect<PreparePostCopy>(deadline));
   std::vector<std::string> offered;
   for (const ServedRail& rail : offer.rails) offered.push_back(rail.transport);
-  ASSIGN_OR_RETURN(connection.rails, DestinationRails::open(parts_.rails, parts_.guest.memory(),
+  ASSIGN_OR_RETURN(connection.rails, DestinationRails::open(parts_.rails, parts_.memory,
                                                             offered, parts_.report));
   set_regions(offer, connection.rails);
-  connection.no_pages = empty_page_set(parts_.guest.memory());
+  connection.no_pages = empty_page_set(parts_.memory);
   connection.lanes = std::make_unique<DestinationLanes>(
       DestinationLanes::Parts{
-          parts_.guest.memory(), connection.no_pages, connection.interruption,
+          parts_.memory, connection.no_pages, connection.interruption,
           [&connection](uint32_t lane) { return connection.channel->lane_token(lane); },
           [&connection](uint32_t lane, const Error& reason) {
             (void)connection.link->send(LaneClosed{lane, to_string(reason)});

@@ -8,7 +8,9 @@
 // has, and waits where it touches what it has not.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <stop_token>
@@ -17,7 +19,7 @@
 #include <vector>
 
 #include "engine/control_channel.h"
-#include "engine/guest.h"
+#include "engine/memory/guest_memory.h"
 #include "engine/migration/control_link.h"
 #include "engine/migration/destination_lanes.h"
 #include "engine/migration/destination_rails.h"
@@ -36,7 +38,9 @@ class DestinationPostCopy {
  public:
   // Everything referred to outlives this.
   struct Parts {
-    DestinationGuest& guest;
+    const GuestMemory& memory;
+    // Runs the guest. Thread: any; tried again after kTimeout.
+    std::function<Status()> start_guest;
     const std::vector<Rail>& rails;
     MigrationObserver& observer;
     CommitLog& commit_log;
@@ -46,11 +50,12 @@ class DestinationPostCopy {
   DestinationPostCopy(Parts parts, const DestinationOptions& options);
   ~DestinationPostCopy();
 
-  // Makes first touches of guest memory wait for us. `rails` outlives the lanes that use it.
-  // Errors: kRefused, and nothing has changed.
-  Status prepare(const PreparePostCopy& offer, const DestinationRails& rails);
-  // The same for an agent that takes over from one that died after the hand-over.
-  Status adopt(std::unique_ptr<PageFaults> faults, std::string session);
+  // Makes first touches of guest memory wait for us. `faults` is not armed yet; `rails` outlives the
+  // lanes that use it. Errors: kRefused, and nothing has changed.
+  Status prepare(std::unique_ptr<PageFaults> faults, const PreparePostCopy& offer,
+                 const DestinationRails& rails);
+  // Takes over from an agent that died after the commit. `faults` is armed, and outlives this.
+  Status adopt(PageFaults& faults);
 
   Status take(const MissingPages& missing);
   // All missing pages are known. From here on faults are served.
@@ -91,7 +96,8 @@ class DestinationPostCopy {
   Result<bool> follow(ControlLink& link);
   Status rejoin();
   Status rejoin_over(std::unique_ptr<ControlChannel> channel);
-  Status start_guest(ControlLink& link);
+  Status take_commit(ControlLink& link);
+  void start_in_background();
   Status tell_complete(ControlLink* link);
   FetchProgress progress() const;
   void show(const FetchProgress& progress);
@@ -100,17 +106,19 @@ class DestinationPostCopy {
   Parts parts_;
   const DestinationOptions options_;
   std::string session_;
-  std::unique_ptr<PageFaults> faults_;
+  std::unique_ptr<PageFaults> own_faults_;
+  PageFaults* faults_ = nullptr;
   std::vector<postcopy::ReceivedWords> received_;
   std::unique_ptr<postcopy::PageFetcher> fetcher_;
   GuestPageSet missing_;
   // By the destination's rail and the source's; made before any lane uses them.
   std::vector<std::vector<postcopy::FetchRegions>> regions_;
   bool committed_ = false;
-  bool started_ = false;
+  std::atomic<bool> started_ = false;
   bool abandoned_ = false;
   Clock::time_point began_{};
   std::unique_ptr<Connection> connection_;  // the one that replaced the first
+  std::jthread starter_;                    // of a guest that an agent before us may have started
 };
 
 }  // namespace godwit

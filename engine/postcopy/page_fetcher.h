@@ -81,6 +81,9 @@ class PageFetcher {
   // end(). Errors: the VMM is gone, or its faults cannot be served any more. Thread: any.
   Result<bool> await_complete(Deadline deadline);
 
+  // await_complete() says so from now on. Thread: any.
+  void fail_with(const Error& error);
+
   // No fault is served any more: for disarming, or because it is all over. Idempotent. Returns when
   // no thread of the fetcher touches the VMM; run_lane() returns soon.
   void end();
@@ -118,7 +121,6 @@ class PageFetcher {
   Status fill(FetchLane& lane, uint64_t window_bytes);
   void note_arrival(const Claim& claim);
   void note_if_complete();
-  void fail_with(const Error& error);
   void sleep_for_faults(Clock::duration time);
 
   const GuestMemory& memory_;
