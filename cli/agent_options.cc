@@ -3,6 +3,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include "cli/option_check.h"
+#include "cli/units.h"
 #include "transports/control/control_address.h"
 
 namespace godwit::cli {
@@ -37,7 +39,17 @@ void add_agent_options(CLI::App& command, AgentOptions& options) {
       .add_option("--rail", options.rails, "RDMA device to use; several times for several rails")
       ->type_name("DEV[:PORT][/GID]");
   command.add_flag("--no-checksum", options.no_checksum, "Send pages over TCP without CRC32C");
+  command
+      .add_option("--reconnect-for", options.reconnect_for,
+                  "How long to try to replace a connection lost in post-copy (default: for ever)")
+      ->check(understood_by(parse_duration, "DURATION"));
+  command.add_option("--resume-session", options.resume_session)->group("");
   command.add_option("--test-hold", options.test_hold)->group("");
+}
+
+Result<Clock::duration> reconnect_time(const AgentOptions& options) {
+  if (options.reconnect_for.empty()) return Clock::duration::max();
+  return parse_duration(options.reconnect_for);
 }
 
 Result<ControlSecurity> choose_security(const AgentOptions& options, const std::string& address) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/base/result.h"
+#include "engine/base/time.h"
 #include "transports/control/control_security.h"
 
 namespace CLI {
@@ -25,11 +26,16 @@ struct AgentOptions {
   std::string transport = "auto";
   std::vector<std::string> rails;  // RDMA devices; empty: those that work
   std::string json;                // a file, "-" for stdout, empty for none
+  std::string reconnect_for;       // a duration; empty: for ever
+  std::string resume_session;      // whose agent died, and is replaced by this one; else empty
   std::string test_hold;           // a state's name
 };
 
 // `options` has to stay where it is until the command line is parsed.
 void add_agent_options(CLI::App& command, AgentOptions& options);
+
+// Errors: kRefused.
+Result<Clock::duration> reconnect_time(const AgentOptions& options);
 
 // What the user said about security; when nothing was said, `address` has to be on this machine.
 // Errors: kRefused.

@@ -47,7 +47,7 @@ std::string bash_script(const CLI::App& app) {
       "  case $previous in\n"
       "    --qmp|--psk-file|--tls-dir|--json|keygen)\n"
       "      COMPREPLY=($(compgen -f -- \"$word\")); return ;;\n"
-      "    cancel|status)\n"
+      "    cancel|resume|status)\n"
       "      words=$(godwit status 2>/dev/null | awk 'NR>1 && $1 ~ /^[0-9a-f]{{16}}$/ {{print "
       "$1}}')\n"
       "      COMPREPLY=($(compgen -W \"$words --json --help\" -- \"$word\")); return ;;\n"

@@ -43,6 +43,7 @@ int main(int argc, char** argv) {
   godwit::cli::add_send_command(app, exit_code);
   godwit::cli::add_receive_command(app, exit_code);
   godwit::cli::add_cancel_command(app, exit_code);
+  godwit::cli::add_resume_command(app, exit_code);
   godwit::cli::add_status_command(app, exit_code);
   godwit::cli::add_probe_command(app, exit_code);
   godwit::cli::add_keygen_command(app, exit_code);

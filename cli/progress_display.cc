@@ -43,6 +43,12 @@ void ProgressDisplay::clear() {
 }
 
 std::string format_progress(const Progress& progress) {
+  if (progress.faults > 0) {
+    return fmt::format("{} | {} | {} left | {} page faults, p50 {:.0f} us, p99 {:.0f} us",
+                       progress.phase, format_rate(progress.throughput_bytes_per_s),
+                       format_bytes(progress.bytes_remaining), progress.faults,
+                       progress.fault_p50_us, progress.fault_p99_us);
+  }
   std::string line =
       fmt::format("{} | {} | dirtying {} | {} left", progress.phase,
                   format_rate(progress.throughput_bytes_per_s),

@@ -9,14 +9,18 @@
 #include "cli/agent_session.h"
 #include "cli/command.h"
 #include "cli/console.h"
+#include "cli/control_reconnectors.h"
 #include "cli/guest_access.h"
 #include "cli/interrupt_watcher.h"
 #include "cli/lane_rails.h"
+#include "cli/own_command.h"
 #include "cli/report_output.h"
 #include "cli/version.h"
 #include "engine/migration/destination_migration.h"
+#include "engine/migration/resume.h"
 #include "transports/address/socket_address.h"
 #include "transports/control/control_listener.h"
+#include "vmm-adapters/qemu/qemu_recovery.h"
 
 namespace godwit::cli {
 namespace {
@@ -25,6 +29,7 @@ struct ReceiveOptions {
   AgentOptions agent;
   std::string listen;
   std::string lane_listen;
+  std::string resume_listen;  // where the agent that died was found
   bool verify = false;
 };
 
@@ -45,7 +50,12 @@ constexpr char kFooter[] =
     "is\n"
     "in doubt (docs/in-doubt.md); 4 refused before anything was touched.";
 
-Result<std::unique_ptr<ControlConnection>> await_source(const ReceiveOptions& options,
+struct FirstConnection {
+  std::unique_ptr<ControlConnection> control;
+  std::string listen_address;  // with the port that was really bound
+};
+
+Result<FirstConnection> await_source(const ReceiveOptions& options,
                                                         const ControlSecurity& security,
                                                         InterruptWatcher& interrupts) {
   auto tell_rejection = [](std::string_view reason) {
@@ -59,16 +69,21 @@ Result<std::unique_ptr<ControlConnection>> await_source(const ReceiveOptions& op
   interrupts.set_action([&] { listener->shut_down(); });
   Result<std::unique_ptr<ControlConnection>> connection = listener->accept(Deadline::max());
   interrupts.set_action({});
-  return connection;
+  if (!connection) return tl::unexpected<Error>(connection.error());
+  return FirstConnection{std::move(*connection), listener->address()};
 }
 
 Result<MigrationReport> migrate(const ReceiveOptions& options, LaneRails& lanes,
-                                DestinationGuest& guest, ControlConnection& control,
-                                InterruptWatcher& interrupts, Guardian& guardian) {
+                                DestinationGuest& guest, const ControlSecurity& security,
+                                const FirstConnection& first, InterruptWatcher& interrupts, Guardian& guardian) {
+  ControlConnection& control = *first.control;
   set_listen_addresses(lanes, options.lane_listen, control.local_address());
+  ASSIGN_OR_RETURN(std::vector<std::string> command, own_command());
+  command.insert(command.end(), {"--resume-listen", control.local_address()});
   DestinationOptions destination_options;
   destination_options.software = kVersion;
   destination_options.verification = options.verify ? Verification::kOn : Verification::kOff;
+  ASSIGN_OR_RETURN(destination_options.reconnect_for, reconnect_time(options.agent));
 
   DisplayStyle style =
       ::isatty(STDERR_FILENO) == 1 ? DisplayStyle::kRedrawnLine : DisplayStyle::kLines;
@@ -78,11 +93,17 @@ Result<MigrationReport> migrate(const ReceiveOptions& options, LaneRails& lanes,
                       .test_hold = options.agent.test_hold,
                       .session_name = [&] { return running->session(); },
                       .give_up = [&] { running->cancel(); },
-                      .parties = {control.peer_address(), options.agent.qmp}},
+                      .parties = {control.peer_address(), options.agent.qmp},
+                      .command = std::move(command)},
                      guardian, display);
-  DestinationMigration migration({guest, lanes.rails, control, agent, agent}, destination_options);
+  DestinationReconnector reconnector(first.listen_address, security);
+  DestinationMigration migration({guest, lanes.rails, control, agent, agent, &reconnector},
+                                 destination_options);
   running = &migration;
-  interrupts.set_action([&] { migration.cancel(); });
+  interrupts.set_action([&] {
+    migration.cancel();
+    reconnector.stop();
+  });
   MigrationReport report = migration.run();
   interrupts.set_action({});
   agent.conclude(report.status);
@@ -98,13 +119,52 @@ Result<Outcome> receive_guest(const ReceiveOptions& options, InterruptWatcher& i
   ASSIGN_OR_RETURN(LaneRails lanes, make_lane_rails(options.agent));
   if (!lanes.note.empty()) say(fmt::format("pages will come over TCP: {}", lanes.note));
   ASSIGN_OR_RETURN(std::unique_ptr<DestinationGuest> guest, open_destination_guest(options.agent));
-  ASSIGN_OR_RETURN(std::unique_ptr<ControlConnection> control,
-                   await_source(options, security, interrupts));
-  say(fmt::format("{} is here", control->peer_address()));
+  ASSIGN_OR_RETURN(const FirstConnection first, await_source(options, security, interrupts));
+  const std::string peer = first.control->peer_address();
+  say(fmt::format("{} is here", peer));
   ASSIGN_OR_RETURN(MigrationReport report,
-                   migrate(options, lanes, *guest, *control, interrupts, guardian));
+                   migrate(options, lanes, *guest, security, first, interrupts, guardian));
   report.security = describe_security(options.agent, security);
-  return Outcome{std::move(report), control->peer_address()};
+  return Outcome{std::move(report), peer};
+}
+
+// In place of an agent that died after it had taken the guest over.
+Result<Outcome> fetch_again(const ReceiveOptions& options, InterruptWatcher& interrupts,
+                            Guardian& guardian) {
+  const std::string& session = options.agent.resume_session;
+  ASSIGN_OR_RETURN(ControlSecurity security, choose_security(options.agent, options.listen));
+  ASSIGN_OR_RETURN(LaneRails lanes, make_lane_rails(options.agent));
+  set_listen_addresses(lanes, options.lane_listen, options.resume_listen);
+  ASSIGN_OR_RETURN(const SessionRecord before, read_session(session, SessionRole::kDestination));
+  ASSIGN_OR_RETURN(const std::string record, read_recovery(session, SessionRole::kDestination));
+  DestinationOptions destination_options;
+  destination_options.software = kVersion;
+  ASSIGN_OR_RETURN(destination_options.reconnect_for, reconnect_time(options.agent));
+
+  DisplayStyle style =
+      ::isatty(STDERR_FILENO) == 1 ? DisplayStyle::kRedrawnLine : DisplayStyle::kLines;
+  ProgressDisplay display(style, write_stderr);
+  AgentSession agent({.role = SessionRole::kDestination,
+                      .test_hold = options.agent.test_hold,
+                      .session_name = {},
+                      .give_up = {},
+                      .parties = {before.peer, options.agent.qmp},
+                      .command = {}},
+                     guardian, display);
+  RETURN_IF_ERROR(agent.take_over(session));
+  ASSIGN_OR_RETURN(const auto guest, RecoveredQemuDestination::open(record));
+  DestinationReconnector reconnector(options.resume_listen, security);
+  say(fmt::format("session {}: waits for its source on {} again", session, options.resume_listen));
+  interrupts.set_action([&] { reconnector.stop(); });
+  MigrationReport report = resume_destination(
+      {guest->memory(), guest->page_faults(),
+       [&guest] { return guest->ensure_running(deadline_in(seconds(10))); }, lanes.rails, agent,
+       agent, reconnector},
+      destination_options, session);
+  interrupts.set_action({});
+  agent.conclude(report.status);
+  report.security = describe_security(options.agent, security);
+  return Outcome{std::move(report), before.peer};
 }
 
 ExitCode receive(const ReceiveOptions& options) {
@@ -126,7 +186,9 @@ ExitCode receive(const ReceiveOptions& options) {
     say("--insecure: anybody who reaches this address can put a guest into this QEMU");
   }
 
-  Result<Outcome> ended = receive_guest(options, **interrupts, **guardian);
+  Result<Outcome> ended = options.agent.resume_session.empty()
+                              ? receive_guest(options, **interrupts, **guardian)
+                              : fetch_again(options, **interrupts, **guardian);
   Outcome outcome = ended.value_or(Outcome());
   if (!ended) {
     outcome.report.status = status_of(ended.error());
@@ -150,6 +212,7 @@ void add_receive_command(CLI::App& app, ExitCode& exit_code) {
       ->add_option("--lane-listen", options->lane_listen,
                    "Where the pages arrive (default: where the source came in, any port)")
       ->type_name("HOST:PORT");
+  command->add_option("--resume-listen", options->resume_listen)->group("");
   command->add_flag("--verify", options->verify,
                     "Take the guest only from a source that was told --verify as well");
   command->footer(kFooter);

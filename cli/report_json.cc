@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "engine/base/units.h"
+
 namespace godwit::cli {
 namespace {
 
@@ -49,6 +51,26 @@ Json render_rails(const std::vector<RailReport>& rails) {
   return list;
 }
 
+Json render_post_copy(const MigrationReport& report) {
+  if (!report.post_copy) return nullptr;
+  const PostCopyReport& post_copy = *report.post_copy;
+  return {{"predicted_total_ms", report.predicted_total_ms},
+          {"missing_bytes", post_copy.missing_bytes},
+          {"ms", post_copy.ms},
+          {"faults", post_copy.faults},
+          {"faults_fetched", post_copy.faults_fetched},
+          {"fault_latency_us",
+           {{"p50", post_copy.fault_p50_us},
+            {"p90", post_copy.fault_p90_us},
+            {"p99", post_copy.fault_p99_us},
+            {"max", post_copy.fault_max_us}}},
+          {"fault_bytes", post_copy.fault_bytes},
+          {"background_bytes", post_copy.background_bytes},
+          {"background_pages", post_copy.background_bytes / kBasePageBytes},
+          {"zero_pages", post_copy.zero_pages},
+          {"reconnects", post_copy.reconnects}};
+}
+
 }  // namespace
 
 std::string render_report_json(const MigrationReport& report, SessionRole role) {
@@ -77,7 +99,8 @@ std::string render_report_json(const MigrationReport& report, SessionRole role) 
       {"rounds", render_rounds(report.rounds)},
       {"throughput_bytes_per_s", report.throughput_bytes_per_s},
       {"cpu_seconds", report.cpu_seconds},
-      {"post_copy", nullptr},
+      {"post_copy", render_post_copy(report)},
+      {"post_copy_note", report.post_copy_note},
       {"verify", render_verify(report.verify)},
       {"error", render_error(report.error)},
   };

@@ -43,6 +43,22 @@ std::string render_figures(const MigrationReport& report, SessionRole role) {
                       report.mode.empty() ? "direct" : report.mode, report.transport,
                       report.transport_note.empty() ? "" : ", ", report.transport_note,
                       report.security);
+  if (report.post_copy) {
+    const PostCopyReport& post_copy = *report.post_copy;
+    text += fmt::format(
+        "  post-copy  {} fetched while it ran there, in {}; {} page faults, p50 {:.0f} us, p99 "
+        "{:.0f} us\n",
+        format_bytes(post_copy.missing_bytes != 0
+                         ? post_copy.missing_bytes
+                         : post_copy.fault_bytes + post_copy.background_bytes),
+        format_milliseconds(post_copy.ms), post_copy.faults, post_copy.fault_p50_us,
+        post_copy.fault_p99_us);
+    if (post_copy.reconnects > 0)
+      text += fmt::format("             the connection was lost and replaced {} times\n",
+                          post_copy.reconnects);
+  }
+  if (!report.post_copy_note.empty())
+    text += fmt::format("  post-copy  not used: {}\n", report.post_copy_note);
   if (report.verify) {
     text += fmt::format("  verified   {}, {} differences\n",
                         format_bytes(report.verify->checked_bytes), report.verify->mismatches);
@@ -55,8 +71,22 @@ const char* where_guest_is(SessionRole role) {
   return role == SessionRole::kSource ? "The guest runs on here." : "The guest runs on the source.";
 }
 
+// Handed over, with memory on both hosts.
+std::string render_unfinished(const MigrationReport& report, SessionRole role,
+                              const std::string& peer) {
+  std::string text = fmt::format("Post-copy is not finished: {}\n", error_text(report));
+  text += role == SessionRole::kSource
+              ? fmt::format("The guest is {}'s, and part of its memory is still here: leave QEMU "
+                            "as it is.\n",
+                            peer)
+              : "The guest is here, and waits where it touches memory that is not: leave QEMU as "
+                "it is.\n";
+  return text + fmt::format("`godwit resume {}` goes on with it.\n", report.session);
+}
+
 std::string render_in_doubt(const MigrationReport& report, SessionRole role,
                             const std::string& peer) {
+  if (report.post_copy) return render_unfinished(report, role, peer);
   std::string text = fmt::format("The outcome is not known here: {}\n", error_text(report));
   text += role == SessionRole::kSource
               ? fmt::format(

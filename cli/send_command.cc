@@ -9,15 +9,19 @@
 #include "cli/agent_session.h"
 #include "cli/command.h"
 #include "cli/console.h"
+#include "cli/control_reconnectors.h"
 #include "cli/guest_access.h"
 #include "cli/interrupt_watcher.h"
 #include "cli/lane_rails.h"
 #include "cli/option_check.h"
+#include "cli/own_command.h"
 #include "cli/report_output.h"
 #include "cli/units.h"
 #include "cli/version.h"
+#include "engine/migration/resume.h"
 #include "engine/migration/source_migration.h"
 #include "transports/control/control_connect.h"
+#include "vmm-adapters/qemu/qemu_recovery.h"
 
 namespace godwit::cli {
 namespace {
@@ -60,6 +64,10 @@ Result<SourceOptions> make_source_options(const SendOptions& options, const std:
   if (!options.bandwidth_limit.empty()) {
     ASSIGN_OR_RETURN(result.bandwidth_limit_bytes_per_s, parse_rate(options.bandwidth_limit));
   }
+  result.post_copy = options.post_copy == "now"    ? PostCopy::kNow
+                     : options.post_copy == "auto" ? PostCopy::kAuto
+                                                   : PostCopy::kNever;
+  ASSIGN_OR_RETURN(result.reconnect_for, reconnect_time(options.agent));
   result.verification = options.verify ? Verification::kOn : Verification::kOff;
   result.quiescing = options.test_no_quiesce ? Quiescing::kOff : Quiescing::kOn;
   return result;
@@ -70,6 +78,7 @@ Result<MigrationReport> migrate(const SendOptions& options, InterruptWatcher& in
   ASSIGN_OR_RETURN(ControlSecurity security, choose_security(options.agent, options.to));
   security.tls_hostname = options.tls_hostname;
   ASSIGN_OR_RETURN(std::string session, new_session_id());
+  ASSIGN_OR_RETURN(const std::vector<std::string> command, own_command());
   ASSIGN_OR_RETURN(SourceOptions source_options, make_source_options(options, session));
   ASSIGN_OR_RETURN(LaneRails lanes, make_lane_rails(options.agent));
   ASSIGN_OR_RETURN(std::unique_ptr<SourceGuest> guest, open_source_guest(options.agent));
@@ -84,20 +93,59 @@ Result<MigrationReport> migrate(const SendOptions& options, InterruptWatcher& in
                       .test_hold = options.agent.test_hold,
                       .session_name = {},
                       .give_up = {},
-                      .parties = {options.to, options.agent.qmp}},
+                      .parties = {options.to, options.agent.qmp},
+                      .command = command},
                      guardian, display);
   RETURN_IF_ERROR(agent.open(session));
   say(fmt::format("session {}: to {}, control connection: {}", session, options.to,
                   describe_security(options.agent, security)));
 
-  SourceMigration migration({*guest, lanes.rails, lanes.topology, *control, agent, agent},
-                            source_options);
-  interrupts.set_action([&] { migration.cancel(); });
+  ASSIGN_OR_RETURN(const auto reconnector, SourceReconnector::make(options.to, security));
+  SourceMigration migration(
+      {*guest, lanes.rails, lanes.topology, *control, agent, agent, reconnector.get()},
+      source_options);
+  interrupts.set_action([&] {
+    migration.cancel();
+    reconnector->stop();
+  });
   MigrationReport report = migration.run();
   interrupts.set_action({});
   agent.conclude(report.status);
   report.security = describe_security(options.agent, security);
   if (report.transport_note.empty()) report.transport_note = lanes.note;
+  return report;
+}
+
+// In place of an agent that died after it had handed the guest over.
+Result<MigrationReport> serve_again(const SendOptions& options, InterruptWatcher& interrupts,
+                                    Guardian& guardian) {
+  const std::string& session = options.agent.resume_session;
+  ASSIGN_OR_RETURN(ControlSecurity security, choose_security(options.agent, options.to));
+  security.tls_hostname = options.tls_hostname;
+  ASSIGN_OR_RETURN(SourceOptions source_options, make_source_options(options, session));
+  ASSIGN_OR_RETURN(LaneRails lanes, make_lane_rails(options.agent));
+  ASSIGN_OR_RETURN(const std::string record, read_recovery(session, SessionRole::kSource));
+  ASSIGN_OR_RETURN(const auto guest, RecoveredQemuSource::open(record));
+
+  DisplayStyle style =
+      ::isatty(STDERR_FILENO) == 1 ? DisplayStyle::kRedrawnLine : DisplayStyle::kLines;
+  ProgressDisplay display(style, write_stderr);
+  AgentSession agent({.role = SessionRole::kSource,
+                      .test_hold = options.agent.test_hold,
+                      .session_name = {},
+                      .give_up = {},
+                      .parties = {options.to, options.agent.qmp},
+                      .command = {}},
+                     guardian, display);
+  RETURN_IF_ERROR(agent.take_over(session));
+  say(fmt::format("session {}: serves its memory to {} again", session, options.to));
+  ASSIGN_OR_RETURN(const auto reconnector, SourceReconnector::make(options.to, security));
+  interrupts.set_action([&] { reconnector->stop(); });
+  MigrationReport report =
+      resume_source({guest->memory(), lanes.rails, agent, *reconnector}, source_options);
+  interrupts.set_action({});
+  agent.conclude(report.status);
+  report.security = describe_security(options.agent, security);
   return report;
 }
 
@@ -120,7 +168,9 @@ ExitCode send(const SendOptions& options) {
         "it");
   }
 
-  Result<MigrationReport> ended = migrate(options, **interrupts, **guardian);
+  Result<MigrationReport> ended = options.agent.resume_session.empty()
+                                      ? migrate(options, **interrupts, **guardian)
+                                      : serve_again(options, **interrupts, **guardian);
   MigrationReport report = ended.value_or(MigrationReport());
   if (!ended) {
     report.status = status_of(ended.error());
@@ -151,9 +201,9 @@ void add_tuning_options(CLI::App& command, SendOptions& options) {
       ->capture_default_str()
       ->check(CLI::IsMember({"auto", "direct"}));
   command
-      .add_option("--post-copy", options.post_copy, "Start the guest before its memory is there")
+      .add_option("--post-copy", options.post_copy, "Run the guest there before all its memory is: when rounds do not end, at once, or not")
       ->capture_default_str()
-      ->check(CLI::IsMember({"never"}));
+      ->check(CLI::IsMember({"auto", "now", "never"}));
   command.add_flag("--test-no-quiesce", options.test_no_quiesce)->group("");
 }
 
