@@ -87,7 +87,7 @@ class SourceGuest {
 
   // What it takes to find this guest's memory again without the VMM's help: for an agent that takes
   // over in post-copy. Opaque to the engine.
-  virtual std::string recovery_record() const { return {}; }
+  virtual std::string recovery_record() const = 0;
 
  protected:
   SourceGuest() = default;
@@ -129,7 +129,7 @@ class DestinationGuest {
   virtual Status abandon() = 0;
 
   // As SourceGuest's; what page_faults() left in the VMM included.
-  virtual std::string recovery_record() const { return {}; }
+  virtual std::string recovery_record() const = 0;
 
  protected:
   DestinationGuest() = default;

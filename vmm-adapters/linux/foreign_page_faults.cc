@@ -8,13 +8,13 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
 #include <fstream>
 #include <string>
 #include <vector>
 
 #include "engine/base/check.h"
 #include "engine/base/units.h"
+#include "engine/session/process_identity.h"
 #include "vmm-adapters/linux/foreign_userfaultfd.h"
 #include "vmm-adapters/linux/process_memory_map.h"
 #include "vmm-adapters/linux/userfault_fd.h"
@@ -33,7 +33,8 @@ constexpr const char* kRightAdvice =
     "process open /dev/userfaultfd";
 
 bool is_gone(pid_t pid) {
-  return kill(pid, 0) != 0 && errno == ESRCH;
+  const Result<ProcessIdentity> process = identify_process(pid);
+  return !process || !is_running(*process);
 }
 
 // Whether the mapping at `address` is registered for minor faults, as the kernel says it ("ui").
@@ -103,7 +104,7 @@ Status ForeignPageFaults::open_with_device() {
 Status ForeignPageFaults::register_memory() {
   Status registered = faults_->register_memory();
   if (registered || registered.error().code != Errc::kGuest) return registered;
-  Result<std::unique_ptr<ForeignPageFaults>> left_behind = adopt(memory_, std::nullopt);
+  Result<std::unique_ptr<ForeignPageFaults>> left_behind = adopt(memory_);
   if (!left_behind) return registered;
   RETURN_IF_ERROR((*left_behind)->disarm());
   return faults_->register_memory();
@@ -121,14 +122,13 @@ Status ForeignPageFaults::drop_page_tables() const {
   return {};
 }
 
-Result<std::unique_ptr<ForeignPageFaults>> ForeignPageFaults::adopt(const GuestMemory& memory,
-                                                                    std::optional<int> number) {
+Result<std::unique_ptr<ForeignPageFaults>> ForeignPageFaults::adopt(const GuestMemory& memory) {
   auto faults = std::make_unique<ForeignPageFaults>(memory);
-  RETURN_IF_ERROR(faults->take_over(number));
+  RETURN_IF_ERROR(faults->take_over());
   return faults;
 }
 
-Status ForeignPageFaults::take_over(std::optional<int> number) {
+Status ForeignPageFaults::take_over() {
   if (is_gone(owner_)) return fail(Errc::kGuest, "the VMM, process {}, is gone", owner_);
   for (const GuestBlock& block : memory_) {
     ASSIGN_OR_RETURN(const bool registered, is_registered(owner_, block.owner_address));
@@ -137,10 +137,7 @@ Status ForeignPageFaults::take_over(std::optional<int> number) {
                   block.name, owner_);
     }
   }
-  ASSIGN_OR_RETURN(std::vector<int> candidates, find_descriptors(owner_, kUserfaultfdName));
-  // The one that was recorded first.
-  std::stable_partition(candidates.begin(), candidates.end(),
-                        [&](int candidate) { return candidate == number; });
+  ASSIGN_OR_RETURN(const std::vector<int> candidates, find_descriptors(owner_, kUserfaultfdName));
   for (const int candidate : candidates) {
     ASSIGN_OR_RETURN(UniqueFd taken, take_descriptor(owner_, candidate));
     FaultDescriptor faults(std::move(taken), memory_);

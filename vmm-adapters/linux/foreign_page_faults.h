@@ -35,16 +35,10 @@ class ForeignPageFaults final : public PageFaults {
   // Ownership: the memory stays the caller's and outlives this.
   explicit ForeignPageFaults(const GuestMemory& memory, DeviceLoan device_loan = {});
 
-  // Takes over what an earlier agent armed and left behind, and has reported anew who waits.
-  // `number` is the descriptor's number in the VMM, as number() said; without it, or when it is not
-  // right, all of the VMM's are tried.
-  // Errors: kRefused when the memory is not armed: whoever touched a page meanwhile has read what
-  // was there; kGuest when the VMM is gone.
-  static Result<std::unique_ptr<ForeignPageFaults>> adopt(const GuestMemory& memory,
-                                                          std::optional<int> number);
-
-  // Of the VMM's own copy; -1 when it has none.
-  int number() const { return number_; }
+  // Takes over what an earlier agent armed and left behind, and has reported anew who waits. The
+  // VMM itself has no part in it. Errors: kRefused when the memory is not armed: whoever touched a
+  // page meanwhile has read what was there; kGuest when the VMM is gone.
+  static Result<std::unique_ptr<ForeignPageFaults>> adopt(const GuestMemory& memory);
 
   Status arm() override;
   int fd() const override { return faults_->fd(); }
@@ -63,12 +57,12 @@ class ForeignPageFaults final : public PageFaults {
   Status open_with_device();
   Status register_memory();
   Status drop_page_tables() const;
-  Status take_over(std::optional<int> number);
+  Status take_over();
 
   const GuestMemory& memory_;
   const DeviceLoan device_loan_;
   const pid_t owner_;
-  int number_ = -1;
+  int number_ = -1;                        // of the VMM's own copy
   std::optional<FaultDescriptor> faults_;  // while armed
 };
 

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm-adapters/qemu/guest_ram.h"
 
+#include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
+#include <system_error>
 
 #include "engine/base/units.h"
 
@@ -136,16 +140,17 @@ Result<GuestRam> GuestRam::open(QmpClient& client, pid_t pid, Deadline deadline)
         std::string answer,
         client.execute_human(fmt::format("gpa2hva {:#x}", part->guest_address), deadline));
     ASSIGN_OR_RETURN(uint64_t address, parse_host_address(answer, part->block));
-    RETURN_IF_ERROR(ram.add_block(pid, block, map, address - part->block_offset));
-    ram.memory_.back().numa_node = backend_of(facts, block.name)->numa_node;
-    ram.memory_.back().owner = pid;
-    ram.memory_.back().owner_address = ram.addresses_.back();
+    RamRecord::Block place;
+    place.numa_node = backend_of(facts, block.name)->numa_node;
+    place.owner_address = address - part->block_offset;
+    RETURN_IF_ERROR(ram.find_block(pid, block, map, std::move(place)));
   }
   return ram;
 }
 
-Status GuestRam::add_block(pid_t pid, const RamBlock& block, const std::vector<MemoryMapping>& map,
-                           uint64_t address) {
+Status GuestRam::find_block(pid_t pid, const RamBlock& block, const std::vector<MemoryMapping>& map,
+                            RamRecord::Block place) {
+  const uint64_t address = place.owner_address;
   const MemoryMapping* mapping = find_mapping(map, address);
   bool whole = mapping != nullptr && mapping->range.end - address >= block.used_bytes &&
                mapping->file.inode != 0;
@@ -160,15 +165,88 @@ Status GuestRam::add_block(pid_t pid, const RamBlock& block, const std::vector<M
   }
   ASSIGN_OR_RETURN(UniqueFd fd, open_mapped_file(pid, *mapping));
   RETURN_IF_ERROR(check_file_system(fd.get(), block.name));
-  uint64_t offset = mapping->file_offset + (address - mapping->range.start);
-  ASSIGN_OR_RETURN(SharedMapping alias, SharedMapping::map(fd.get(), {offset, block.used_bytes}));
+  place.name = block.name;
+  place.size_bytes = block.used_bytes;
+  place.page_size_bytes = block.page_size_bytes;
+  place.file = mapping->file;
+  place.file_offset_bytes = mapping->file_offset + (address - mapping->range.start);
+  place.path = mapping->path;
+  return add_block(place, pid, std::move(fd));
+}
+
+std::string GuestRam::recovery_record(const ProcessIdentity& vmm,
+                                      const std::string& qmp_path) const {
+  // Whoever reads it may be in another folder.
+  std::error_code unknown;
+  const std::filesystem::path path = std::filesystem::absolute(qmp_path, unknown);
+  return encode_ram_record({vmm, unknown ? qmp_path : path.string(), record_});
+}
+
+Result<GuestRam> GuestRam::reopen(const RamRecord& record) {
+  std::vector<MemoryMapping> map;
+  const pid_t pid = is_running(record.vmm) ? record.vmm.pid : 0;
+  if (pid != 0) {
+    ASSIGN_OR_RETURN(map, read_memory_map(pid));
+  }
+  GuestRam ram;
+  for (const RamRecord::Block& block : record.blocks) {
+    RETURN_IF_ERROR(ram.reopen_block(block, pid, map));
+  }
+  return ram;
+}
+
+Status GuestRam::reopen_block(const RamRecord::Block& block, pid_t pid,
+                              const std::vector<MemoryMapping>& map) {
+  UniqueFd fd;
+  if (pid != 0) {
+    const MemoryMapping* mapping = find_mapping(map, block.owner_address);
+    bool same = mapping != nullptr && mapping->file == block.file &&
+                mapping->range.end - block.owner_address >= block.size_bytes &&
+                mapping->file_offset + (block.owner_address - mapping->range.start) ==
+                    block.file_offset_bytes;
+    if (!same) {
+      return fail(Errc::kRefused, "QEMU, process {}, does not map RAM block '{}' where it did", pid,
+                  block.name);
+    }
+    ASSIGN_OR_RETURN(fd, open_mapped_file(pid, *mapping));
+  } else {
+    fd.reset(::open(block.path.c_str(), O_RDWR | O_CLOEXEC));
+    if (!fd.valid()) {
+      return fail(Errc::kRefused, "QEMU is gone, and the memory of RAM block '{}' with it ({}: {})",
+                  block.name, block.path, describe_errno(errno));
+    }
+  }
+  struct stat status {};
+  if (fstat(fd.get(), &status) != 0) return fail_errno(errno, "fstat of {}", block.path);
+  const bool whole =
+      static_cast<uint64_t>(status.st_size) >= block.file_offset_bytes + block.size_bytes;
+  if (FileIdentity{status.st_dev, status.st_ino} != block.file || !whole) {
+    return fail(Errc::kRefused, "{} is not the file that RAM block '{}' was in", block.path,
+                block.name);
+  }
+  return add_block(block, pid, std::move(fd));
+}
+
+Status GuestRam::add_block(const RamRecord::Block& block, pid_t pid, UniqueFd fd) {
+  ASSIGN_OR_RETURN(SharedMapping alias,
+                   SharedMapping::map(fd.get(), {block.file_offset_bytes, block.size_bytes}));
   // Guest memory is in no child process of ours (it would count as another writer) and no core
   // dump.
   madvise(alias.bytes().data(), alias.bytes().size(), MADV_DONTFORK);
   madvise(alias.bytes().data(), alias.bytes().size(), MADV_DONTDUMP);
-  memory_.push_back({block.name, block.page_size_bytes, -1, alias.bytes(), fd.get(), offset});
-  addresses_.push_back(address);
-  files_.push_back(mapping->file);
+  GuestBlock& added = memory_.emplace_back(GuestBlock{.name = block.name,
+                                                      .page_size_bytes = block.page_size_bytes,
+                                                      .numa_node = block.numa_node,
+                                                      .memory = alias.bytes(),
+                                                      .fd = fd.get(),
+                                                      .fd_offset_bytes = block.file_offset_bytes});
+  if (pid != 0) {
+    added.owner = pid;
+    added.owner_address = block.owner_address;
+  }
+  addresses_.push_back(block.owner_address);
+  files_.push_back(block.file);
+  record_.push_back(block);
   fds_.push_back(std::move(fd));
   mappings_.push_back(std::move(alias));
   return {};

@@ -9,6 +9,7 @@
 
 #include <sys/types.h>
 
+#include <string>
 #include <vector>
 
 #include "engine/memory/guest_memory.h"
@@ -17,6 +18,7 @@
 #include "vmm-adapters/qemu/identity.h"
 #include "vmm-adapters/qemu/monitor_text.h"
 #include "vmm-adapters/qemu/qmp_client.h"
+#include "vmm-adapters/qemu/ram_record.h"
 
 namespace godwit::qemu {
 
@@ -50,18 +52,30 @@ class GuestRam {
   // `pid` is QEMU's process.
   static Result<GuestRam> open(QmpClient& client, pid_t pid, Deadline deadline);
 
+  // Maps again what an earlier agent recorded. Neither QEMU nor its monitor has a part in it; where
+  // QEMU is gone, files that have a name are still found.
+  // Errors: kRefused when the memory is not there any more or is another.
+  static Result<GuestRam> reopen(const RamRecord& record);
+
+  // What reopen() takes, as text. `vmm` is QEMU.
+  std::string recovery_record(const ProcessIdentity& vmm, const std::string& qmp_path) const;
+
   const GuestMemory& memory() const { return memory_; }
   // Where each block begins in QEMU's process.
   const std::vector<uint64_t>& addresses() const { return addresses_; }
   const std::vector<FileIdentity>& files() const { return files_; }
 
  private:
-  Status add_block(pid_t pid, const RamBlock& block, const std::vector<MemoryMapping>& map,
-                   uint64_t address);
+  Status find_block(pid_t pid, const RamBlock& block, const std::vector<MemoryMapping>& map,
+                    RamRecord::Block place);
+  Status reopen_block(const RamRecord::Block& block, pid_t pid,
+                      const std::vector<MemoryMapping>& map);
+  Status add_block(const RamRecord::Block& block, pid_t pid, UniqueFd fd);
 
   GuestMemory memory_;
   std::vector<uint64_t> addresses_;
   std::vector<FileIdentity> files_;
+  std::vector<RamRecord::Block> record_;
   std::vector<UniqueFd> fds_;
   std::vector<SharedMapping> mappings_;
 };

@@ -50,6 +50,9 @@ class DirectDestinationGuest final : public QemuDestinationGuest {
   Result<std::unique_ptr<PageFaults>> page_faults() override;
   Status start() override;
   Status abandon() override;
+  std::string recovery_record() const override {
+    return ram_->recovery_record(vmm_, options_.qmp_path);
+  }
 
  private:
   Deadline command_deadline() const { return deadline_in(options_.command_timeout); }
@@ -59,7 +62,8 @@ class DirectDestinationGuest final : public QemuDestinationGuest {
 
   QemuOptions options_;
   pid_t pid_ = -1;
-  UniqueFd process_;  // a pidfd: readable once QEMU has ended
+  ProcessIdentity vmm_;  // the same
+  UniqueFd process_;     // a pidfd: readable once QEMU has ended
   std::unique_ptr<QmpClient> client_;
   std::optional<qemu::GuestRam> ram_;
   GuestIdentity identity_;
@@ -81,6 +85,7 @@ Status DirectDestinationGuest::set_up() {
   } else {
     ASSIGN_OR_RETURN(pid_, client_->peer_pid());
   }
+  ASSIGN_OR_RETURN(vmm_, identify_process(pid_));
   process_.reset(static_cast<int>(syscall(SYS_pidfd_open, pid_, 0)));
   if (!process_.valid()) return fail_errno(errno, "pidfd_open of QEMU, process {}", pid_);
   RETURN_IF_ERROR(qemu::check_run_state(*client_, "inmigrate", command_deadline()));

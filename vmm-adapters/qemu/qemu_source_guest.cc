@@ -50,6 +50,9 @@ class DirectSourceGuest final : public QemuSourceGuest {
   Status resume() override;
   Status save_state(const DeviceStateSink& sink) override;
   Status release() override;
+  std::string recovery_record() const override {
+    return ram_->recovery_record(vmm_, options_.qmp_path);
+  }
 
  private:
   Deadline command_deadline() const { return deadline_in(options_.command_timeout); }
@@ -63,6 +66,7 @@ class DirectSourceGuest final : public QemuSourceGuest {
 
   QemuOptions options_;
   pid_t pid_ = -1;
+  ProcessIdentity vmm_;  // the same
   std::unique_ptr<QmpClient> client_;
   std::optional<qemu::GuestRam> ram_;
   GuestIdentity identity_;
@@ -81,6 +85,7 @@ Status DirectSourceGuest::set_up() {
   } else {
     ASSIGN_OR_RETURN(pid_, client_->peer_pid());
   }
+  ASSIGN_OR_RETURN(vmm_, identify_process(pid_));
   RETURN_IF_ERROR(check_refusals());
   ASSIGN_OR_RETURN(identity_, qemu::query_identity(*client_, command_deadline()));
   ASSIGN_OR_RETURN(discards_, qemu::query_discards(*client_, command_deadline()));

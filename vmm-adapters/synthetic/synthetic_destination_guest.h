@@ -22,6 +22,8 @@ class SyntheticDestinationGuest final : public DestinationGuest {
   Result<std::unique_ptr<PageFaults>> page_faults() override;
   Status start() override;
   Status abandon() override;
+  // Its machine lives in this process and is found nowhere else: the name of one is all there is.
+  std::string recovery_record() const override { return machine_->options().machine; }
 
   // What an agent does that comes after the one that armed the page faults and is gone: armed
   // already, and whoever waits is reported anew. Errors: kRefused when none are armed.

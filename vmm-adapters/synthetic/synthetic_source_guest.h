@@ -25,6 +25,8 @@ class SyntheticSourceGuest final : public SourceGuest {
   Status resume() override;
   Status save_state(const DeviceStateSink& sink) override;
   Status release() override;
+  // Its machine lives in this process and is found nowhere else: the name of one is all there is.
+  std::string recovery_record() const override { return machine_->options().machine; }
 
   // For those who judge the migration.
   SyntheticMachine& machine() { return *machine_; }

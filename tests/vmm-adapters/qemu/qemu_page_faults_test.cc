@@ -98,7 +98,7 @@ TEST_P(QemuPageFaultsTest, AreTakenOverByASuccessorOfTheAgent) {
   ASSERT_TRUE((*lost)->read({&taken, 1}));
   lost->reset();
 
-  auto successor = ForeignPageFaults::adopt(pair.destination().memory(), std::nullopt);
+  auto successor = ForeignPageFaults::adopt(pair.destination().memory());
 
   ASSERT_TRUE(successor) << to_string(successor.error());
   const uint32_t waiting_at = heartbeat(pair.destination().memory()[0]);
@@ -166,7 +166,7 @@ TEST_P(QemuPageFaultsTest, AreArmedAnewOverWhatADeadAgentLeft) {
 TEST_P(QemuPageFaultsTest, AreNotTakenOverWhenTheyAreNotArmed) {
   MovedPair pair(GetParam(), BootGuest{});
 
-  auto adopted = ForeignPageFaults::adopt(pair.destination().memory(), 3);
+  auto adopted = ForeignPageFaults::adopt(pair.destination().memory());
 
   ASSERT_FALSE(adopted);
   EXPECT_EQ(adopted.error().code, Errc::kRefused);
