@@ -27,14 +27,17 @@ class Agent:
 
     def __init__(self, role, folder, arguments, netns=None, wrapper=(), output=None):
         self.role = role
+        self.netns = netns
         self.folder = pathlib.Path(folder)
         self.json_path = self.folder / f"{role}.json"
         self.output_path = self.folder / f"{role}.output"
         self.runtime_folder = _runtime_folder(self.folder)
-        command = [*wrapper, *(("/sbin/ip", "netns", "exec", netns) if netns else ()), str(paths.GODWIT), *arguments,
-                   "--json", str(self.json_path)]
+        command = [*wrapper, *(("/sbin/ip", "netns", "exec", netns) if netns else ()), str(paths.GODWIT), *arguments]
+        # One that is resumed has the options of the one that died.
+        if arguments[0] != "resume":
+            command += ["--json", str(self.json_path)]
         self._environment = {**os.environ, "GODWIT_RUNTIME_DIR": str(self.runtime_folder)}
-        with open(self.output_path, "wb") as file:
+        with open(self.output_path, "ab") as file:
             file = None if output == INHERIT else file
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
                                              env=self._environment)
@@ -168,6 +171,11 @@ def receive(qemu, folder, listen=f"127.0.0.1:{PORT}", netns=None, wrapper=(), ex
 def send(qemu, folder, to=f"127.0.0.1:{PORT}", netns=None, wrapper=(), extra=(), output=None):
     return Agent("send", folder, ["send", "--qmp", qemu.agent_socket, "--to", to, *_transport(extra), *extra],
                  netns=netns, wrapper=wrapper, output=output)
+
+
+def resume(dead, session):
+    """Starts an agent in the place of one that died."""
+    return Agent(dead.role, dead.folder, ["resume", session, "--role", dead.role_folder], netns=dead.netns)
 
 
 def _transport(extra):
