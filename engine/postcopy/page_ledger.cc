@@ -169,6 +169,8 @@ void PageLedger::give_back(uint32_t block, PageRun pages) {
     const uint64_t before = here.claimed[word].fetch_and(~bits, std::memory_order_release);
     CHECK((before & bits) == bits);
   });
+  // SAFETY: after the bits, with release: who sees the new count finds the pages missing.
+  give_backs_.fetch_add(1, std::memory_order_release);
 }
 
 PageRun PageLedger::received_around(uint32_t block, uint64_t page, uint64_t reach) const {

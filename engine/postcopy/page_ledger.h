@@ -38,6 +38,14 @@ constexpr uint64_t received_words(uint64_t page_count) {
   return (page_count + kPagesPerWord - 1) / kPagesPerWord;
 }
 
+// What one fetcher has claimed, at most kPagesPerWord pages.
+struct PageClaim {
+  uint32_t block;
+  PageRun pages;
+
+  friend bool operator==(const PageClaim&, const PageClaim&) = default;
+};
+
 class PageLedger {
  public:
   // Takes the words as they are: what they say is received is received. Requires: one span per
@@ -61,6 +69,10 @@ class PageLedger {
   // The claimed pages will not come this way. Requires: what was to bring them will not write to
   // them any more.
   void give_back(uint32_t block, PageRun pages);
+
+  // How often something was given back: who has looked for missing pages everywhere needs to look
+  // again only when this has changed.
+  uint64_t give_backs() const { return give_backs_.load(std::memory_order_acquire); }
 
   // The run of received pages around `page`, within the aligned `reach` pages that it lies in.
   // Requires: it is received.
@@ -86,6 +98,7 @@ class PageLedger {
   std::vector<Block> blocks_;
   std::atomic<uint64_t> outstanding_pages_{0};
   std::atomic<uint64_t> outstanding_bytes_{0};
+  std::atomic<uint64_t> give_backs_{0};
 };
 
 }  // namespace godwit::postcopy

@@ -4,41 +4,18 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <cstddef>
-#include <deque>
 #include <thread>
 #include <vector>
 
 #include "engine/base/units.h"
+#include "tests/engine/postcopy/pages.h"
 
 namespace godwit::postcopy {
 namespace {
 
+using test::Pages;
+
 constexpr uint64_t kHugePage = 2 * kMiB;
-
-// Guest memory that nobody touches, and words that a ledger finds its bits in. The words outlive
-// the ledgers, as a mapped file does.
-class Pages {
- public:
-  Pages& add(uint64_t page_count, uint64_t page_size_bytes = kBasePageBytes) {
-    GuestBlock block;
-    block.page_size_bytes = page_size_bytes;
-    block.numa_node = -1;
-    block.memory = {reinterpret_cast<std::byte*>(kHugePage), page_count * page_size_bytes};
-    block.fd = -1;
-    memory_.push_back(block);
-    words_.emplace_back(received_words(page_count));
-    return *this;
-  }
-
-  GuestMemory& memory() { return memory_; }
-  std::vector<ReceivedWords> received() { return {words_.begin(), words_.end()}; }
-  std::atomic<uint64_t>& word(size_t block, size_t index) { return words_[block][index]; }
-
- private:
-  GuestMemory memory_;
-  std::deque<std::vector<std::atomic<uint64_t>>> words_;
-};
 
 using MaybeRun = std::optional<PageRun>;
 
@@ -142,6 +119,7 @@ TEST(PageLedger, NeverGivesOutAReceivedPageAgain) {
   ledger.give_back(0, {0, 20});
   ledger.give_back(0, {23, 41});
 
+  EXPECT_EQ(ledger.give_backs(), 2u);
   EXPECT_EQ(ledger.claim(0, {0, 64}), MaybeRun(PageRun{0, 20}));
   EXPECT_EQ(ledger.claim(0, {0, 64}), MaybeRun(PageRun{23, 41}));
   EXPECT_EQ(ledger.claim(0, {0, 64}), std::nullopt);
