@@ -296,20 +296,29 @@ Status DestinationPostCopy::rejoin_over(std::unique_ptr<ControlChannel> channel)
       .hand_over = committed_ ? HandOver::kCommitted : HandOver::kUncommitted});
 }
 
-// The guest is complete here whatever comes of this; but the source would wait for ever.
+// The guest is complete here whatever comes of this; but a source that does not hear of it waits
+// for ever.
 Status DestinationPostCopy::tell_complete(ControlLink* link) {
   const Deadline deadline = deadline_in(std::min(kFarewellPatience, options_.reconnect_for));
   while (true) {
-    if (link != nullptr && link->send(FetchComplete{})) {
-      link->drain(deadline_in(seconds(5)));
-      return {};
-    }
+    if (link != nullptr && link->send(FetchComplete{}) && is_released(*link)) return {};
     connection_.reset();
     if (parts_.reconnector == nullptr || Clock::now() >= deadline) return {};
     Result<std::unique_ptr<ControlChannel>> channel =
         parts_.reconnector->next(std::min(deadline, deadline_in(seconds(1))));
     if (!channel && channel.error().code == Errc::kCancelled) return {};
     link = channel && rejoin_over(std::move(*channel)) ? connection_->link.get() : nullptr;
+  }
+}
+
+// Whether the source has answered that it knows.
+bool DestinationPostCopy::is_released(ControlLink& link) {
+  const Deadline deadline = deadline_in(options_.peer_timeout);
+  while (true) {
+    const Result<ControlMessage> message = link.next(deadline);
+    if (!message) return false;
+    if (std::holds_alternative<Released>(*message)) return true;
+    if (std::holds_alternative<Commit>(*message)) (void)link.send(Running{});
   }
 }
 

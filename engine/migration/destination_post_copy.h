@@ -99,6 +99,7 @@ class DestinationPostCopy {
   Status take_commit(ControlLink& link);
   void start_in_background();
   Status tell_complete(ControlLink* link);
+  bool is_released(ControlLink& link);
   FetchProgress progress() const;
   void show(const FetchProgress& progress);
   void fill_report();

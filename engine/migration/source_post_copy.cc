@@ -146,6 +146,7 @@ Result<bool> SourcePostCopy::follow(ControlLink& link) {
       take(*progress);
     } else if (std::holds_alternative<FetchComplete>(*message)) {
       parts_.report.post_copy->ms = to_milliseconds(Clock::now() - began_);
+      (void)link.send(Released{});
       return true;
     } else if (!std::holds_alternative<Running>(*message)) {
       return fail(Errc::kCorrupt, "the destination sent a message out of turn: {}",

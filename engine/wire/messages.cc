@@ -253,6 +253,9 @@ void describe(Fields& fields, OneOf<FetchProgress> auto& message) {
 template <typename Fields>
 void describe(Fields&, OneOf<FetchComplete> auto&) {}
 
+template <typename Fields>
+void describe(Fields&, OneOf<Released> auto&) {}
+
 // Names in the order of ControlMessage.
 constexpr const char* kNames[] = {"Hello",          "Offer",         "Accept",       "Refuse",
                                   "CloseLane",      "LaneClosed",    "LanesReady",   "StatePiece",
@@ -260,7 +263,7 @@ constexpr const char* kNames[] = {"Hello",          "Offer",         "Accept",  
                                   "MemoryComplete", "Ready",         "Commit",       "Running",
                                   "Returned",       "Abort",         "Heartbeat",    "PreparePostCopy",
                                   "PostCopyPrepared", "MissingPages", "ZeroPages", "FetchProgress",
-                                  "FetchComplete"};
+                                  "FetchComplete",  "Released"};
 static_assert(std::size(kNames) == std::variant_size_v<ControlMessage>);
 
 template <size_t kIndex>

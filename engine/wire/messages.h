@@ -283,11 +283,16 @@ struct FetchComplete {
   friend bool operator==(const FetchComplete&, const FetchComplete&) = default;
 };
 
+// Source -> destination, the answer: it knows, and does not come back.
+struct Released {
+  friend bool operator==(const Released&, const Released&) = default;
+};
+
 using ControlMessage =
     std::variant<Hello, Offer, Accept, Refuse, CloseLane, LaneClosed, LanesReady, StatePiece,
                  StateEnd, VerifyRequest, VerifyHashes, VerifyResult, MemoryComplete, Ready, Commit,
                  Running, Returned, Abort, Heartbeat, PreparePostCopy, PostCopyPrepared,
-                 MissingPages, ZeroPages, FetchProgress, FetchComplete>;
+                 MissingPages, ZeroPages, FetchProgress, FetchComplete, Released>;
 
 // "Offer", for messages to people.
 const char* name_of(const ControlMessage& message);

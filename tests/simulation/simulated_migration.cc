@@ -196,10 +196,10 @@ void Simulation::migrate() {
   std::thread destination_thread([&] {
     outcome_.destination = destination.run();
     // Who is gone for good does not come back.
-    if (outcome_.destination.status != MigrationStatus::kCompleted) reconnection.source().stop();
+    reconnection.source().stop();
   });
   outcome_.source = source.run();
-  if (outcome_.source.status != MigrationStatus::kCompleted) reconnection.destination().stop();
+  reconnection.destination().stop();
   destination_thread.join();
   outcome_.cancel_was_asked = cancel_was_asked;
 }

@@ -192,6 +192,11 @@ FetchComplete RandomMessages::any() {
 }
 
 template <>
+Released RandomMessages::any() {
+  return {};
+}
+
+template <>
 FetchLane RandomMessages::any() {
   return {below(2) == 0 ? FetchKind::kFaults : FetchKind::kBackground,
           static_cast<uint32_t>(number())};
