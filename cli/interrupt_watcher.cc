@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <memory>
 #include <utility>
 
 #include "cli/console.h"

@@ -68,7 +68,7 @@ Status SourcePostCopy::open_lanes(precopy::LaneOpener& opener, Deadline deadline
   const auto add = [&](std::vector<std::vector<size_t>>& to, size_t count) {
     for (size_t i = 0; i < count; ++i) {
       std::vector<size_t> rails = homes;
-      std::ranges::rotate(rails, rails.begin() + static_cast<long>(i % homes.size()));
+      std::rotate(rails.begin(), rails.begin() + static_cast<long>(i % homes.size()), rails.end());
       rails.insert(rails.end(), last_resorts.begin(), last_resorts.end());
       to.push_back(std::move(rails));
     }

@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "engine/transport.h"
 #include "tests/support/connected_endpoints.h"

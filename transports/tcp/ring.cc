@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "transports/tcp/ring.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 

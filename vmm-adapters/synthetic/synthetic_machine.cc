@@ -6,6 +6,7 @@
 // rings.
 #include "vmm-adapters/synthetic/synthetic_machine.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "engine/base/check.h"

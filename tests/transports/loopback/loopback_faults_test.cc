@@ -3,6 +3,7 @@
 // The faults of a plan happen to a real loopback connection, and nothing else does.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <thread>
 #include <vector>

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <algorithm>
+
 #include "engine/base/units.h"
 #include "tests/vmm-adapters/linux/tracked_process.h"
 #include "tests/vmm-adapters/qemu/boot_guest.h"
