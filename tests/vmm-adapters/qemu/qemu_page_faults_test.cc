@@ -4,7 +4,9 @@
 // the pages, from the source's paused memory.
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <fstream>
+#include <iterator>
 
 #include "engine/base/units.h"
 #include "tests/vmm-adapters/linux/faulting_memory.h"
@@ -79,6 +81,39 @@ TEST_P(QemuPageFaultsTest, RunAGuestWhoseMemoryComesLater) {
   EXPECT_EQ(userfaultfds(pair.destination_qemu().pid()), descriptors_before);
   pair.destination_qemu().command("stop");
   EXPECT_EQ(boot.count_wrong_words(pair.destination().memory()[0]), 0U);
+}
+
+TEST_P(QemuPageFaultsTest, ServeTheKernelWhenItTouchesMemoryForQemu) {
+  const BootGuest boot;
+  MovedPair pair(GetParam(), boot);
+  Result<std::unique_ptr<PageFaults>> faults = pair.destination().page_faults();
+  ASSERT_TRUE(faults && (*faults)->arm());
+  ASSERT_TRUE(pair.destination().prepare());
+  const std::vector<std::byte> state = pair.pause_and_save();
+  PageServer server(pair.source().memory(), pair.destination().memory());
+  server.start(**faults);
+  ASSERT_TRUE(pair.destination().load_state(state));
+  ASSERT_TRUE(pair.destination().start());
+
+  // QEMU hands guest memory to write(2) as it lies.
+  constexpr uint32_t kBegin = 16U << 20;
+  constexpr uint32_t kLength = 8U << 20;
+  TestFolder folder;
+  pair.destination_qemu().command("dump-guest-memory", {{"paging", false},
+                                                        {"protocol", "file:" + folder.path("dump")},
+                                                        {"begin", kBegin},
+                                                        {"length", kLength}});
+
+  server.stop();
+  EXPECT_GE(server.present_faults() + server.hole_faults(), kLength / kBasePageBytes);
+  std::ifstream file(folder.path("dump"), std::ios::binary);
+  std::string dump{std::istreambuf_iterator<char>(file), {}};
+  std::string expected(kLength, '\0');
+  for (uint32_t at = 0; at < kLength; at += sizeof(uint32_t)) {
+    const uint32_t word = boot.seed + kBegin + at;
+    std::memcpy(&expected[at], &word, sizeof(word));
+  }
+  EXPECT_NE(dump.find(expected), std::string::npos);
 }
 
 TEST_P(QemuPageFaultsTest, AreTakenOverByASuccessorOfTheAgent) {
