@@ -119,9 +119,10 @@ class DestinationGuest {
   // Errors: kRefused when this VMM cannot.
   virtual Result<std::unique_ptr<PageFaults>> page_faults() = 0;
 
-  // Runs the guest. Called once, after the commit.
+  // Runs the guest, after the commit.
   // Errors: kPeerLost only when the VMM was found gone before it was told to run the guest, which
-  // then has not run here and never will.
+  // then has not run here and never will. kTimeout when the VMM has not answered, which in
+  // post-copy may have to wait for pages itself: call it again.
   virtual Status start() = 0;
 
   // The migration failed after prepare() and before the commit: make the VMM reusable, or tell it

@@ -59,6 +59,7 @@ class DirectDestinationGuest final : public QemuDestinationGuest {
   Status write_state(std::span<const std::byte> state, Deadline deadline);
   Status explain_failure(const Result<std::string>& status);
   Result<int> lend_device(int device);
+  void disarm_left_over();
 
   QemuOptions options_;
   pid_t pid_ = -1;
@@ -71,6 +72,8 @@ class DirectDestinationGuest final : public QemuDestinationGuest {
   std::optional<qemu::MigrationSettings> settings_;
   UniqueFd channel_;
   Phase phase_ = Phase::kWaiting;
+  bool page_faults_given_ = false;
+  bool told_to_run_ = false;
 };
 
 bool process_lives(int pidfd) {
@@ -105,6 +108,7 @@ Status DirectDestinationGuest::set_up() {
 }
 
 DirectDestinationGuest::~DirectDestinationGuest() {
+  if (phase_ == Phase::kWaiting) disarm_left_over();
   if (settings_ && phase_ == Phase::kWaiting && client_->usable()) {
     static_cast<void>(settings_->restore(*client_, command_deadline()));
   }
@@ -168,6 +172,7 @@ Status DirectDestinationGuest::load_state(std::span<const std::byte> state) {
 }
 
 Result<std::unique_ptr<PageFaults>> DirectDestinationGuest::page_faults() {
+  page_faults_given_ = true;
   ForeignPageFaults::DeviceLoan loan;
   loan.lend = [this](int device) { return lend_device(device); };
   loan.take_back = [this] {
@@ -186,11 +191,25 @@ Result<int> DirectDestinationGuest::lend_device(int device) {
   return numbers.front();
 }
 
+// Page faults that were armed and are nobody's any more. QEMU, whose guest will not come, shall not
+// wait for its pages.
+void DirectDestinationGuest::disarm_left_over() {
+  if (!page_faults_given_) return;
+  Result<std::unique_ptr<ForeignPageFaults>> left = ForeignPageFaults::adopt(memory());
+  if (left) static_cast<void>((*left)->disarm());
+}
+
 Status DirectDestinationGuest::start() {
   CHECK(phase_ == Phase::kLoaded);
   if (!process_lives(process_.get())) {
+    if (told_to_run_) return fail(Errc::kGuest, "the destination QEMU is gone");
     return fail(Errc::kPeerLost, "the destination QEMU is gone, before the guest ran in it");
   }
+  if (!client_->usable()) {  // an earlier call had no answer in time
+    client_->disconnect();
+    ASSIGN_OR_RETURN(client_, QmpClient::connect(options_.qmp_path, command_deadline()));
+  }
+  told_to_run_ = true;
   const Result<qemu::Json> told = client_->execute("cont", {}, command_deadline());
   // It may have run for a moment: whoever reads this code may not take it for "never".
   if (!told && told.error().code == Errc::kPeerLost) {
@@ -198,14 +217,16 @@ Status DirectDestinationGuest::start() {
                 to_string(told.error()));
   }
   RETURN_IF_ERROR(told);
+  RETURN_IF_ERROR(qemu::check_run_state(*client_, "running", command_deadline()));
   phase_ = Phase::kStarted;
-  return qemu::check_run_state(*client_, "running", command_deadline());
+  return {};
 }
 
 Status DirectDestinationGuest::abandon() {
   CHECK(phase_ != Phase::kStarted);
   bool touched = phase_ == Phase::kPrepared || phase_ == Phase::kLoaded;
   phase_ = Phase::kAbandoned;
+  disarm_left_over();
   if (!touched) return {};
   // A QEMU that took (part of) a guest's state cannot wait for another one.
   Result<qemu::Json> quit = client_->execute("quit", {}, command_deadline());

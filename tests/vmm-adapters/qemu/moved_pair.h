@@ -22,6 +22,7 @@ class MovedPair {
     Backing backing = Backing::kFile;
     uint64_t size_mib = 64;
     std::vector<std::string> destination_arguments = {};
+    Clock::duration destination_timeout = seconds(10);  // for a QMP command
   };
   MovedPair(const std::string& version, const BootGuest& boot)
       : MovedPair(version, boot, Options{}) {}
@@ -32,7 +33,9 @@ class MovedPair {
     auto source = QemuSourceGuest::open(source_qemu_.options());
     EXPECT_TRUE(source) << to_string(source.error());
     source_ = std::move(*source);
-    auto destination = QemuDestinationGuest::open(destination_qemu_.options());
+    QemuOptions destination_options = destination_qemu_.options();
+    destination_options.command_timeout = options.destination_timeout;
+    auto destination = QemuDestinationGuest::open(destination_options);
     EXPECT_TRUE(destination) << to_string(destination.error());
     destination_ = std::move(*destination);
     EXPECT_TRUE(wait_for_heartbeat(source_->memory()[0]));
@@ -42,6 +45,9 @@ class MovedPair {
   QemuProcess& destination_qemu() { return destination_qemu_; }
   QemuSourceGuest& source() { return *source_; }
   QemuDestinationGuest& destination() { return *destination_; }
+
+  // Lets go of the destination.
+  void close_destination() { destination_.reset(); }
 
   // Pauses the guest for good. Returns its device state.
   std::vector<std::byte> pause_and_save() {

@@ -4,7 +4,11 @@
 // the pages, from the source's paused memory.
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <fstream>
+#include <future>
+#include <iterator>
+#include <thread>
 
 #include "engine/base/units.h"
 #include "tests/vmm-adapters/linux/faulting_memory.h"
@@ -79,6 +83,39 @@ TEST_P(QemuPageFaultsTest, RunAGuestWhoseMemoryComesLater) {
   EXPECT_EQ(userfaultfds(pair.destination_qemu().pid()), descriptors_before);
   pair.destination_qemu().command("stop");
   EXPECT_EQ(boot.count_wrong_words(pair.destination().memory()[0]), 0U);
+}
+
+TEST_P(QemuPageFaultsTest, ServeTheKernelWhenItTouchesMemoryForQemu) {
+  const BootGuest boot;
+  MovedPair pair(GetParam(), boot);
+  Result<std::unique_ptr<PageFaults>> faults = pair.destination().page_faults();
+  ASSERT_TRUE(faults && (*faults)->arm());
+  ASSERT_TRUE(pair.destination().prepare());
+  const std::vector<std::byte> state = pair.pause_and_save();
+  PageServer server(pair.source().memory(), pair.destination().memory());
+  server.start(**faults);
+  ASSERT_TRUE(pair.destination().load_state(state));
+  ASSERT_TRUE(pair.destination().start());
+
+  // QEMU hands guest memory to write(2) as it lies.
+  constexpr uint32_t kBegin = 16U << 20;
+  constexpr uint32_t kLength = 8U << 20;
+  TestFolder folder;
+  pair.destination_qemu().command("dump-guest-memory", {{"paging", false},
+                                                        {"protocol", "file:" + folder.path("dump")},
+                                                        {"begin", kBegin},
+                                                        {"length", kLength}});
+
+  server.stop();
+  EXPECT_GE(server.present_faults() + server.hole_faults(), kLength / kBasePageBytes);
+  std::ifstream file(folder.path("dump"), std::ios::binary);
+  std::string dump{std::istreambuf_iterator<char>(file), {}};
+  std::string expected(kLength, '\0');
+  for (uint32_t at = 0; at < kLength; at += sizeof(uint32_t)) {
+    const uint32_t word = boot.seed + kBegin + at;
+    std::memcpy(&expected[at], &word, sizeof(word));
+  }
+  EXPECT_NE(dump.find(expected), std::string::npos);
 }
 
 TEST_P(QemuPageFaultsTest, AreTakenOverByASuccessorOfTheAgent) {
@@ -161,6 +198,67 @@ TEST_P(QemuPageFaultsTest, AreArmedAnewOverWhatADeadAgentLeft) {
   EXPECT_EQ(userfaultfds(qemu), 1U);
   EXPECT_TRUE((*faults)->disarm());
   EXPECT_EQ(userfaultfds(qemu), 0U);
+}
+
+TEST_P(QemuPageFaultsTest, AreTakenOutOfAQemuThatGoesOnWaiting) {
+  MovedPair pair(GetParam(), BootGuest{});
+  const pid_t qemu = pair.destination_qemu().pid();
+  Result<std::unique_ptr<PageFaults>> faults = pair.destination().page_faults();
+  ASSERT_TRUE(faults && (*faults)->arm());
+  faults->reset();
+
+  pair.close_destination();
+
+  EXPECT_EQ(userfaultfds(qemu), 0U);
+  EXPECT_EQ(armed_mappings(qemu), 0U);
+  EXPECT_EQ(pair.destination_qemu().run_state(), "inmigrate");
+}
+
+TEST_P(QemuPageFaultsTest, DoNotHoldUpAQemuWhoseGuestIsNotToCome) {
+  MovedPair pair(GetParam(), BootGuest{});
+  Result<std::unique_ptr<PageFaults>> faults = pair.destination().page_faults();
+  ASSERT_TRUE(faults && (*faults)->arm());
+  ASSERT_TRUE(pair.destination().prepare());
+  // Its main thread waits for a page that nobody brings.
+  std::future<void> waiting =
+      std::async(std::launch::async, [&] { pair.destination_qemu().human("xp /1xw 0x200000"); });
+  ASSERT_TRUE(wait_readable(**faults));
+  faults->reset();
+
+  const Status abandoned = pair.destination().abandon();
+
+  EXPECT_TRUE(abandoned) << to_string(abandoned.error());
+  waiting.get();
+  const Deadline deadline = deadline_in(kFaultPatience);
+  while (pair.destination_qemu().alive() && Clock::now() < deadline) std::this_thread::yield();
+  EXPECT_FALSE(pair.destination_qemu().alive());
+}
+
+TEST_P(QemuPageFaultsTest, LetAGuestBeStartedAgainWhenQemuHadToWaitForAPage) {
+  MovedPair pair(GetParam(), BootGuest{.dirty_end = 2U << 20},
+                 {.destination_timeout = milliseconds(1500)});
+  Result<std::unique_ptr<PageFaults>> faults = pair.destination().page_faults();
+  ASSERT_TRUE(faults && (*faults)->arm());
+  ASSERT_TRUE(pair.destination().prepare());
+  const std::vector<std::byte> state = pair.pause_and_save();
+  PageServer server(pair.source().memory(), pair.destination().memory());
+  server.start(**faults);
+  ASSERT_TRUE(pair.destination().load_state(state));
+  server.stop();
+  std::future<void> waiting =
+      std::async(std::launch::async, [&] { pair.destination_qemu().human("xp /1xw 0x2000000"); });
+  ASSERT_TRUE(wait_readable(**faults));
+
+  const Status first = pair.destination().start();
+  server.start(**faults);
+  const Status second = pair.destination().start();
+
+  ASSERT_FALSE(first);
+  EXPECT_EQ(first.error().code, Errc::kTimeout) << to_string(first.error());
+  EXPECT_TRUE(second) << to_string(second.error());
+  waiting.get();
+  const uint32_t stopped_at = heartbeat(pair.source().memory()[0]);
+  EXPECT_TRUE(wait_for_heartbeat(pair.destination().memory()[0], stopped_at));
 }
 
 TEST_P(QemuPageFaultsTest, AreNotTakenOverWhenTheyAreNotArmed) {
