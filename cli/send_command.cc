@@ -2,6 +2,7 @@
 #include <unistd.h>
 #include <CLI/CLI.hpp>
 
+#include <future>
 #include <memory>
 #include <string>
 
@@ -80,8 +81,12 @@ Result<MigrationReport> migrate(const SendOptions& options, InterruptWatcher& in
   ASSIGN_OR_RETURN(std::string session, new_session_id());
   ASSIGN_OR_RETURN(const std::vector<std::string> command, own_command());
   ASSIGN_OR_RETURN(SourceOptions source_options, make_source_options(options, session));
-  ASSIGN_OR_RETURN(LaneRails lanes, make_lane_rails(options.agent));
-  ASSIGN_OR_RETURN(std::unique_ptr<SourceGuest> guest, open_source_guest(options.agent));
+  // At once, since both take their time: the one loads drivers, the other waits for QEMU's answers.
+  std::future<Result<LaneRails>> opening =
+      std::async(std::launch::async, [&] { return make_lane_rails(options.agent); });
+  Result<std::unique_ptr<SourceGuest>> guest = open_source_guest(options.agent);
+  ASSIGN_OR_RETURN(LaneRails lanes, opening.get());
+  RETURN_IF_ERROR(guest);
   ASSIGN_OR_RETURN(
       std::unique_ptr<ControlChannel> control,
       connect_control(options.to, security, deadline_in(kConnectPatience), interrupts.fd()));
@@ -102,7 +107,7 @@ Result<MigrationReport> migrate(const SendOptions& options, InterruptWatcher& in
 
   ASSIGN_OR_RETURN(const auto reconnector, SourceReconnector::make(options.to, security));
   SourceMigration migration(
-      {*guest, lanes.rails, lanes.topology, *control, agent, agent, reconnector.get()},
+      {**guest, lanes.rails, lanes.topology, *control, agent, agent, reconnector.get()},
       source_options);
   interrupts.set_action([&] {
     migration.cancel();

@@ -43,7 +43,8 @@ LaneGroup::LaneGroup(const LaneContext& context, LaneOpener& opener, std::vector
       opener_(opener),
       uses_(std::move(uses)),
       queue_(context.memory, uses_.size(), count_always(uses_)),
-      rails_(uses_.size()) {
+      rails_(uses_.size()),
+      first_tries_(lane_count) {
   CHECK(uses_.size() == context.rails.size() && count_always(uses_) > 0);
   CHECK(std::ranges::is_sorted(uses_));
   for (uint32_t lane = 0; lane < lane_count; ++lane) {
@@ -79,16 +80,36 @@ std::vector<size_t> LaneGroup::home_rails() const {
   return rails;
 }
 
+// Each thread opens its own lane, all at once: that is several round trips with the other side, and
+// what a lane allocates lies near its thread.
 Status LaneGroup::connect() {
+  RETURN_IF_ERROR(context_.interruption.check());
+  for (const auto& slot : slots_) {
+    threads_.emplace_back([this, &slot = *slot](const std::stop_token& stop) {
+      // Where that is not allowed the lane works all the same.
+      (void)numa::bind_this_thread(slot.cpus);
+      slot.opened = open_lane(slot, slot.home_rail);
+      first_tries_.count_down();
+      connected_.wait();
+      run(slot, stop);
+    });
+  }
+  first_tries_.wait();
+  const Status connected = complete_connection();
+  if (!connected) {
+    for (std::jthread& thread : threads_) thread.request_stop();
+  }
+  connected_.count_down();
+  return connected;
+}
+
+Status LaneGroup::complete_connection() {
+  RETURN_IF_ERROR(context_.interruption.check());
   std::optional<Error> first_error;
   const auto note = [&](const Status& opened) {
     if (!opened && !first_error) first_error = opened.error();
   };
-  for (const auto& slot : slots_) {
-    RETURN_IF_ERROR(context_.interruption.check());
-    // Where one lane of a rail did not come, the others would not either.
-    if (rails_[slot->home_rail].losses == 0) note(open_lane(*slot, slot->home_rail));
-  }
+  for (const auto& slot : slots_) note(slot->opened);
   for (size_t rail = 0; rail < uses_.size() && lanes_alive_ == 0; ++rail) {
     if (!is_last_resort(rail)) continue;
     for (const auto& slot : slots_) note(open_lane(*slot, rail));
@@ -98,9 +119,6 @@ Status LaneGroup::connect() {
     shut_down_lanes();
     changed_.notify_all();
   });
-  for (const auto& slot : slots_) {
-    threads_.emplace_back([this, &slot = *slot](const std::stop_token& stop) { run(slot, stop); });
-  }
   return {};
 }
 
@@ -177,8 +195,6 @@ std::vector<RailCounters> LaneGroup::rails() const {
 }
 
 void LaneGroup::run(Slot& slot, const std::stop_token& stop) {
-  // Where that is not allowed the lane works all the same.
-  (void)numa::bind_this_thread(slot.cpus);
   while (!stop.stop_requested()) {
     {
       std::unique_lock lock(mutex_);

@@ -12,6 +12,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <functional>
+#include <latch>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -103,10 +104,13 @@ class LaneGroup {
     Share share = Share::kOwn;      // of that chunk
     Clock::time_point next_try{};
     bool is_scout = false;
+    Status opened;  // the first try's; read once all threads have tried
     numa::CpuList cpus;
   };
 
   void run(Slot& slot, const std::stop_token& stop);
+  // Once every thread has tried: sees to it that there is a lane.
+  Status complete_connection();
   Status open_lane(Slot& slot, size_t rail);
   void try_to_come_back(Slot& slot);
   void leave_last_resort(Slot& slot);
@@ -159,6 +163,8 @@ class LaneGroup {
   Clock::time_point finished_{};
   std::optional<Error> error_;
 
+  std::latch first_tries_;
+  std::latch connected_{1};
   Interruption::Hook wake_;
   std::vector<std::jthread> threads_;
 };

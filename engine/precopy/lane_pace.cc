@@ -13,6 +13,7 @@ constexpr Clock::duration kInFlightMax = milliseconds(50);
 constexpr uint64_t kInFlightBytesMin = 512 * kKiB;
 constexpr Clock::duration kSampleMin = milliseconds(20);
 constexpr double kSlow = 0.25;
+constexpr double kRecovered = 0.5;
 // Of the best that is remembered, with each sample: half is gone after a second.
 constexpr double kKept = 0.986;
 
@@ -44,7 +45,7 @@ void LanePace::complete(uint64_t bytes, Clock::time_point now) {
 void LanePace::take_sample(double bytes_per_s) {
   speed_ = bytes_per_s;
   recent_best_ = std::max(bytes_per_s, recent_best_ * kKept);
-  const bool slow = speed_ <= recent_best_ * kSlow;
+  const bool slow = speed_ <= recent_best_ * (slow_ ? kRecovered : kSlow);
   if (slow && !slow_) ++slowdowns_;
   slow_ = slow;
 }

@@ -7,8 +7,9 @@
 // that turns slow holds back the round by as long as it needs for that. Only what passes while the
 // lane waits for room counts as the rail's speed; else it would be how fast pages are found.
 //
-// A rail is *slow* when it carries a quarter of what it did shortly before, or less. What it did is
-// forgotten over some seconds: a rail that stays slow is then one that is simply not fast.
+// A rail is *slow* when it carries a quarter of what it did shortly before, or less, until it
+// carries half of it again. What it did is forgotten over some seconds: a rail that stays slow is
+// then one that is simply not fast.
 #pragma once
 
 #include <cstdint>

@@ -4,8 +4,9 @@
 // the same size in the same way.
 //
 // Registering pins memory, and takes time for every page; more where a page has to be allocated
-// first. So the first chunks are small, that the first byte can leave soon, whatever the size of
-// the guest; later ones are an eighth of what lies before them, so that there are few.
+// first. So the first chunks are small, from 256 KiB on, that the first byte can leave soon,
+// whatever the size of the guest; later ones are an eighth of what lies before them, so that there
+// are few.
 #pragma once
 
 #include <cstddef>
@@ -25,7 +26,8 @@ class ChunkMap {
   size_t index_of(uint64_t offset_bytes) const;
 
  private:
-  std::vector<uint64_t> begins_;  // and the size at the end; all others are multiples of 2 MiB
+  std::vector<uint64_t>
+      begins_;  // and the size at the end; all others beyond 2 MiB are multiples of it
 };
 
 }  // namespace godwit

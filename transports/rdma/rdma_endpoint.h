@@ -45,6 +45,8 @@
 
 namespace godwit {
 
+class RdmaRegion;
+
 inline constexpr uint32_t kRdmaOperationsInFlightMax = 4096;
 
 // What the endpoints of one transport share with it, and what they may outlive it with.
@@ -120,6 +122,8 @@ class RdmaEndpoint final : public Endpoint {
   };
   Result<Piece> next_piece(const TransferOp& op, uint32_t done_bytes,
                            const RemoteKeys::Region& remote);
+  // Makes the operation's local memory known to the device.
+  static Status pin(const TransferOp& op, const RdmaRegion& region);
   void add_to_chain(Chain& chain, const Piece& piece, ibv_wr_opcode opcode);
   // The number of the request that is posted next.
   uint64_t number_request();

@@ -15,11 +15,10 @@
 namespace godwit {
 namespace {
 
-// Completions usually come sooner than a sleeper wakes. With little on its way it is the time of
-// one that counts, not the CPU.
-constexpr auto kLookFor = microseconds(20);
-constexpr auto kLookForOne = microseconds(400);
-constexpr uint32_t kLittle = 2;  // requests
+constexpr uint32_t kLittle = 2;  // requests: RdmaOptions::look_for_lone
+// Looks at the completion queue, which are all that is done for a lone completion to be taken as
+// soon as it is there, between two looks at everything else.
+constexpr int kLooksInARow = 16;
 // A queue pair that has stopped without an error of ours: how long to wait for the peer's reason,
 // which comes as a disconnect, or as the error of a request under way.
 constexpr auto kReasonMax = milliseconds(500);
@@ -294,8 +293,12 @@ void RdmaEndpoint::take_events() {
 
 void RdmaEndpoint::wait(Deadline deadline) {
   const bool little = work_.has_operations() && work_.requests_in_flight() <= kLittle;
-  const Deadline look_until = std::min(deadline, deadline_in(little ? kLookForOne : kLookFor));
+  const Deadline look_until =
+      std::min(deadline, deadline_in(little ? options_.look_for_lone : options_.look_for));
   do {
+    for (int look = 0; look < kLooksInARow; ++look) {
+      if (take_completions()) return;
+    }
     if (progress()) return;
   } while (Clock::now() < look_until);
   sleep(deadline);

@@ -73,9 +73,13 @@ Result<RdmaEndpoint::Chain> RdmaEndpoint::make_chain(std::span<const TransferOp>
   for (const TransferOp& op : ops) {
     if (chain.requests + kPiecesMax > requests_max) break;
     RemoteKeys::Region& remote = remote_keys_.find(op.remote);
-    if (!keys_are_here(op, remote)) break;
     // SAFETY: registered by our transport, as the interface requires.
     const auto& region = static_cast<const RdmaRegion&>(*op.local);
+    if (!keys_are_here(op, remote)) {
+      // The peer pins its end meanwhile.
+      RETURN_IF_ERROR(pin(op, region));
+      break;
+    }
     if (region.chunks() == nullptr) {
       if (staging_ == nullptr) {
         ASSIGN_OR_RETURN(staging_, StagingRing::make(*device_));
@@ -97,6 +101,15 @@ Result<RdmaEndpoint::Chain> RdmaEndpoint::make_chain(std::span<const TransferOp>
   last.send_flags = IBV_SEND_SIGNALED;
   last.next = nullptr;
   return chain;
+}
+
+Status RdmaEndpoint::pin(const TransferOp& op, const RdmaRegion& region) {
+  PinnedChunks* const chunks = region.chunks();
+  if (chunks == nullptr) return {};
+  const size_t last = chunks->map().index_of(op.local_offset_bytes + op.size_bytes - 1);
+  for (size_t chunk = chunks->map().index_of(op.local_offset_bytes); chunk <= last; ++chunk)
+    RETURN_IF_ERROR(chunks->ensure(chunk));
+  return {};
 }
 
 Result<RdmaEndpoint::Piece> RdmaEndpoint::next_piece(const TransferOp& op, uint32_t done_bytes,

@@ -68,9 +68,12 @@ TEST(LanePace, CallsItSlowNoLongerWhenItHasRecovered) {
   rail.carry(pace, 1000 * kMiB, seconds(1));
   rail.carry(pace, 100 * kMiB, milliseconds(100));
 
+  rail.carry(pace, 300 * kMiB, milliseconds(100));
+  EXPECT_TRUE(pace.is_slow());
   rail.carry(pace, 900 * kMiB, milliseconds(100));
 
   EXPECT_FALSE(pace.is_slow());
+  EXPECT_EQ(pace.take_slowdowns(), 1U);
 }
 
 TEST(LanePace, ForgetsWhatARailOnceCarried) {

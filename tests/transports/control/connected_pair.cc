@@ -4,7 +4,7 @@
 #include <sys/socket.h>
 
 #include "engine/base/check.h"
-#include "transports/control/control_address.h"
+#include "transports/address/socket_address.h"
 
 namespace godwit::control_test {
 
