@@ -55,9 +55,8 @@ struct FirstConnection {
   std::string listen_address;  // with the port that was really bound
 };
 
-Result<FirstConnection> await_source(const ReceiveOptions& options,
-                                                        const ControlSecurity& security,
-                                                        InterruptWatcher& interrupts) {
+Result<FirstConnection> await_source(const ReceiveOptions& options, const ControlSecurity& security,
+                                     InterruptWatcher& interrupts) {
   auto tell_rejection = [](std::string_view reason) {
     say(fmt::format("turned away: {}", reason));
   };
@@ -75,7 +74,8 @@ Result<FirstConnection> await_source(const ReceiveOptions& options,
 
 Result<MigrationReport> migrate(const ReceiveOptions& options, LaneRails& lanes,
                                 DestinationGuest& guest, const ControlSecurity& security,
-                                const FirstConnection& first, InterruptWatcher& interrupts, Guardian& guardian) {
+                                const FirstConnection& first, InterruptWatcher& interrupts,
+                                Guardian& guardian) {
   ControlConnection& control = *first.control;
   set_listen_addresses(lanes, options.lane_listen, control.local_address());
   ASSIGN_OR_RETURN(std::vector<std::string> command, own_command());
@@ -156,11 +156,11 @@ Result<Outcome> fetch_again(const ReceiveOptions& options, InterruptWatcher& int
   DestinationReconnector reconnector(options.resume_listen, security);
   say(fmt::format("session {}: waits for its source on {} again", session, options.resume_listen));
   interrupts.set_action([&] { reconnector.stop(); });
-  MigrationReport report = resume_destination(
-      {guest->memory(), guest->page_faults(),
-       [&guest] { return guest->ensure_running(deadline_in(seconds(10))); }, lanes.rails, agent,
-       agent, reconnector},
-      destination_options, session);
+  MigrationReport report =
+      resume_destination({guest->memory(), guest->page_faults(),
+                          [&guest] { return guest->ensure_running(deadline_in(seconds(10))); },
+                          lanes.rails, agent, agent, reconnector},
+                         destination_options, session);
   interrupts.set_action({});
   agent.conclude(report.status);
   report.security = describe_security(options.agent, security);

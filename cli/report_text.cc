@@ -76,9 +76,10 @@ std::string render_unfinished(const MigrationReport& report, SessionRole role,
                               const std::string& peer) {
   std::string text = fmt::format("Post-copy is not finished: {}\n", error_text(report));
   text += role == SessionRole::kSource
-              ? fmt::format("The guest is {}'s, and part of its memory is still here: leave QEMU "
-                            "as it is.\n",
-                            peer)
+              ? fmt::format(
+                    "The guest is {}'s, and part of its memory is still here: leave QEMU "
+                    "as it is.\n",
+                    peer)
               : "The guest is here, and waits where it touches memory that is not: leave QEMU as "
                 "it is.\n";
   return text + fmt::format("`godwit resume {}` goes on with it.\n", report.session);

@@ -41,7 +41,8 @@ ExitCode resume(const std::string& session, const std::string& role) {
     return ExitCode::kRefused;
   }
   if (!record->committed) {
-    say(fmt::format("the guest of session {} was not handed over: there is nothing to resume. It "
+    say(
+        fmt::format("the guest of session {} was not handed over: there is nothing to resume. It "
                     "is the source's; `godwit cancel {}` settles what is left",
                     session, session));
     return ExitCode::kRefused;
@@ -73,8 +74,10 @@ void add_resume_command(CLI::App& app, ExitCode& exit_code) {
                    "Which side, where both are on this host (default: the one whose agent is dead)")
       ->check(CLI::IsMember({"source", "destination"}));
   command->footer(
-      "While its agent is dead the guest goes on with the memory that has come, and waits where it\n"
-      "touches what has not. The new agent has the options of the one that died, and goes on where\n"
+      "While its agent is dead the guest goes on with the memory that has come, and waits where "
+      "it\n"
+      "touches what has not. The new agent has the options of the one that died, and goes on "
+      "where\n"
       "that one was.\n"
       "\n"
       "Example: godwit resume 00c0ffee00c0ffee\n"

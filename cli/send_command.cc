@@ -206,7 +206,9 @@ void add_tuning_options(CLI::App& command, SendOptions& options) {
       ->capture_default_str()
       ->check(CLI::IsMember({"auto", "direct"}));
   command
-      .add_option("--post-copy", options.post_copy, "Run the guest there before all its memory is: when rounds do not end, at once, or not")
+      .add_option(
+          "--post-copy", options.post_copy,
+          "Run the guest there before all its memory is: when rounds do not end, at once, or not")
       ->capture_default_str()
       ->check(CLI::IsMember({"auto", "now", "never"}));
   command.add_flag("--test-no-quiesce", options.test_no_quiesce)->group("");

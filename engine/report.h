@@ -106,7 +106,7 @@ struct MigrationReport {
   std::vector<RoundReport> rounds;
   double predicted_total_ms = 0;  // when the last round before post-copy began; 0 without it
   std::optional<PostCopyReport> post_copy;
-  std::string post_copy_note;  // why there was none although it was wanted; else empty
+  std::string post_copy_note;          // why there was none although it was wanted; else empty
   std::optional<VerifyReport> verify;  // only when it was asked for
   std::optional<Error> error;          // only when status is not kCompleted
 };

@@ -123,9 +123,9 @@ void DestinationLanes::serve(Lane& lane, const std::stop_token& stop) {
       if (fetch != nullptr) {
         status = turn_into_fetch_lane(lane, *fetch, stop);
         if (status) return;
-      }
-      else status = message ? handle(endpoint, *message, zeroed_pages)
-                       : Status(tl::unexpected<Error>(message.error()));
+      } else
+        status = message ? handle(endpoint, *message, zeroed_pages)
+                         : Status(tl::unexpected<Error>(message.error()));
     }
     if (status) continue;
     // Shut down from here.

@@ -91,7 +91,8 @@ Status DestinationMigration::negotiate() {
 Status DestinationMigration::accept_rails(const Offer& offer) {
   std::vector<std::string> offered;
   for (const OfferedRail& rail : offer.rails) offered.push_back(rail.transport);
-  ASSIGN_OR_RETURN(rails_, DestinationRails::open(parts_.rails, parts_.guest.memory(), offered, report_));
+  ASSIGN_OR_RETURN(rails_,
+                   DestinationRails::open(parts_.rails, parts_.guest.memory(), offered, report_));
   report_.transport = rails_.accepted.front().transport;
   Accept accept{.rails = rails_.accepted, .block_nodes = {}};
   for (const GuestBlock& block : parts_.guest.memory())

@@ -176,8 +176,7 @@ Result<bool> DestinationPostCopy::follow(ControlLink& link) {
       } else if (std::holds_alternative<Commit>(*message)) {
         RETURN_IF_ERROR(take_commit(link));
       } else {
-        return fail(Errc::kCorrupt, "the source sent a message out of turn: {}",
-                    name_of(*message));
+        return fail(Errc::kCorrupt, "the source sent a message out of turn: {}", name_of(*message));
       }
     } else if (message.error().code != Errc::kTimeout) {
       if (is_link_loss(message.error())) return false;
@@ -233,8 +232,8 @@ Status DestinationPostCopy::rejoin() {
     if (complete && started_) return {};
     Result<std::unique_ptr<ControlChannel>> channel =
         parts_.reconnector->next(std::min(deadline, deadline_in(seconds(1))));
-    Status joined = channel ? rejoin_over(std::move(*channel))
-                            : Status(tl::unexpected<Error>(channel.error()));
+    Status joined =
+        channel ? rejoin_over(std::move(*channel)) : Status(tl::unexpected<Error>(channel.error()));
     if (joined) {
       parts_.observer.on_state(to_string(DestinationState::kPostCopy));
       return {};
@@ -242,7 +241,8 @@ Status DestinationPostCopy::rejoin() {
     connection_.reset();
     if (joined.error().code == Errc::kCancelled) return joined;
     if (joined.error().code != Errc::kTimeout)
-      std::this_thread::sleep_for(std::min(kRetryPause, std::max(Clock::duration::zero(), deadline - Clock::now())));
+      std::this_thread::sleep_for(
+          std::min(kRetryPause, std::max(Clock::duration::zero(), deadline - Clock::now())));
   }
   return fail(Errc::kInDoubt,
               "the source did not come back within {:.0f} s; the guest waits where it touches "
@@ -275,8 +275,8 @@ Status DestinationPostCopy::rejoin_over(std::unique_ptr<ControlChannel> channel)
   ASSIGN_OR_RETURN(const PreparePostCopy offer, link.expect<PreparePostCopy>(deadline));
   std::vector<std::string> offered;
   for (const ServedRail& rail : offer.rails) offered.push_back(rail.transport);
-  ASSIGN_OR_RETURN(connection.rails, DestinationRails::open(parts_.rails, parts_.memory,
-                                                            offered, parts_.report));
+  ASSIGN_OR_RETURN(connection.rails,
+                   DestinationRails::open(parts_.rails, parts_.memory, offered, parts_.report));
   set_regions(offer, connection.rails);
   connection.no_pages = empty_page_set(parts_.memory);
   connection.lanes = std::make_unique<DestinationLanes>(
@@ -290,10 +290,10 @@ Status DestinationPostCopy::rejoin_over(std::unique_ptr<ControlChannel> channel)
                  const std::stop_token& stop) { return fetch(lane, rail, endpoint, stop); }},
       std::move(connection.rails.listeners));
   connection.lanes->close_writers();
-  return link.send(PostCopyPrepared{
-      .reason = {},
-      .rails = connection.rails.accepted,
-      .hand_over = committed_ ? HandOver::kCommitted : HandOver::kUncommitted});
+  return link.send(
+      PostCopyPrepared{.reason = {},
+                       .rails = connection.rails.accepted,
+                       .hand_over = committed_ ? HandOver::kCommitted : HandOver::kUncommitted});
 }
 
 // The guest is complete here whatever comes of this; but a source that does not hear of it waits

@@ -50,8 +50,8 @@ class DestinationPostCopy {
   DestinationPostCopy(Parts parts, const DestinationOptions& options);
   ~DestinationPostCopy();
 
-  // Makes first touches of guest memory wait for us. `faults` is not armed yet; `rails` outlives the
-  // lanes that use it. Errors: kRefused, and nothing has changed.
+  // Makes first touches of guest memory wait for us. `faults` is not armed yet; `rails` outlives
+  // the lanes that use it. Errors: kRefused, and nothing has changed.
   Status prepare(std::unique_ptr<PageFaults> faults, const PreparePostCopy& offer,
                  const DestinationRails& rails);
   // Takes over from an agent that died after the commit. `faults` is armed, and outlives this.

@@ -93,10 +93,10 @@ Status SourcePostCopy::send_missing(ControlLink& link, const GuestPageSet& missi
       }
       size_t end = std::min(words.size(), first + kPageWordsMax);
       while (words[end - 1] == 0) --end;
-      RETURN_IF_ERROR(link.send(MissingPages{
-          .block = block,
-          .first_word = first,
-          .words = {words.begin() + static_cast<long>(first), words.begin() + static_cast<long>(end)}}));
+      RETURN_IF_ERROR(link.send(MissingPages{.block = block,
+                                             .first_word = first,
+                                             .words = {words.begin() + static_cast<long>(first),
+                                                       words.begin() + static_cast<long>(end)}}));
       first = end;
     }
   }
@@ -169,8 +169,8 @@ Status SourcePostCopy::rejoin() {
   while (Clock::now() < deadline) {
     Result<std::unique_ptr<ControlChannel>> channel =
         parts_.reconnector->next(std::min(deadline, deadline_in(options_.peer_timeout)));
-    Status joined = channel ? rejoin_over(std::move(*channel))
-                            : Status(tl::unexpected<Error>(channel.error()));
+    Status joined =
+        channel ? rejoin_over(std::move(*channel)) : Status(tl::unexpected<Error>(channel.error()));
     if (joined) return {};
     last = joined.error();
     server_.reset();
@@ -244,15 +244,15 @@ void SourcePostCopy::take(const FetchProgress& progress) {
   report.fault_p99_us = progress.fault_p99_us;
   report.fault_max_us = progress.fault_max_us;
   const double elapsed_s = to_seconds(Clock::now() - began_);
-  parts_.observer.on_progress({.phase = "post-copy",
-                               .bytes_sent = progress.fetched_bytes,
-                               .bytes_remaining = progress.outstanding_bytes,
-                               .throughput_bytes_per_s =
-                                   static_cast<double>(progress.fetched_bytes) /
-                                   std::max(elapsed_s, 1e-3),
-                               .faults = progress.faults,
-                               .fault_p50_us = progress.fault_p50_us,
-                               .fault_p99_us = progress.fault_p99_us});
+  parts_.observer.on_progress(
+      {.phase = "post-copy",
+       .bytes_sent = progress.fetched_bytes,
+       .bytes_remaining = progress.outstanding_bytes,
+       .throughput_bytes_per_s =
+           static_cast<double>(progress.fetched_bytes) / std::max(elapsed_s, 1e-3),
+       .faults = progress.faults,
+       .fault_p50_us = progress.fault_p50_us,
+       .fault_p99_us = progress.fault_p99_us});
 }
 
 // Only a help: what is not told to be zero is fetched. So a connection that is lost meanwhile is

@@ -28,10 +28,9 @@ Status find_filled_holes(const GuestBlock& block, PageBitmap& present) {
        hole = holes.next_run(hole->first_page + hole->page_count, end)) {
     const uint64_t hole_end = hole->first_page + hole->page_count;
     for (uint64_t page = hole->first_page; page < hole_end;) {
-      const off_t data =
-          ::lseek(block.fd,
-                  static_cast<off_t>(block.fd_offset_bytes + page * block.page_size_bytes),
-                  SEEK_DATA);
+      const off_t data = ::lseek(
+          block.fd, static_cast<off_t>(block.fd_offset_bytes + page * block.page_size_bytes),
+          SEEK_DATA);
       if (data < 0 && errno == ENXIO) break;
       if (data < 0) return fail_errno(errno, "SEEK_DATA in RAM block '{}'", block.name);
       page = (static_cast<uint64_t>(data) - block.fd_offset_bytes) / block.page_size_bytes;
@@ -46,13 +45,13 @@ Status find_filled_holes(const GuestBlock& block, PageBitmap& present) {
 // Tells the destination to make ready. The answer is awaited later.
 Status SourceMigration::begin_post_copy() {
   report_.post_copy.emplace();
-  post_copy_ = std::make_unique<SourcePostCopy>(
-      SourcePostCopy::Parts{.memory = parts_.guest.memory(),
-                            .rails = parts_.rails,
-                            .observer = parts_.observer,
-                            .reconnector = parts_.reconnector,
-                            .report = report_},
-      options_);
+  post_copy_ =
+      std::make_unique<SourcePostCopy>(SourcePostCopy::Parts{.memory = parts_.guest.memory(),
+                                                             .rails = parts_.rails,
+                                                             .observer = parts_.observer,
+                                                             .reconnector = parts_.reconnector,
+                                                             .report = report_},
+                                       options_);
   RETURN_IF_ERROR(parts_.commit_log.record_recovery(parts_.guest.recovery_record()));
   ASSIGN_OR_RETURN(const PreparePostCopy offer, post_copy_->open_rails(rails_));
   return link_->send(offer);
@@ -84,8 +83,8 @@ Status SourceMigration::prepare_at_once() {
   }
   report_.hole_bytes = count_bytes(memory, holes);
   report_.setup_ms = to_milliseconds(Clock::now() - begin_);
-  RETURN_IF_ERROR(begin_round(RoundKind::kLive, empty_page_set(memory), std::move(holes),
-                              SourceMemory::kLive));
+  RETURN_IF_ERROR(
+      begin_round(RoundKind::kLive, empty_page_set(memory), std::move(holes), SourceMemory::kLive));
   RETURN_IF_ERROR(finish_round());
   return await_post_copy_prepared();
 }

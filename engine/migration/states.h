@@ -48,9 +48,9 @@ enum class DestinationState : uint8_t {
   kPostCopy,      // the guest runs here, and its memory is partly there
   kReconnecting,  // the same, with the connection lost
   kCompleted,     // all memory is here
-  kFailed,   // before the commit: the guest is the source's
-  kInDoubt,  // ready, but the decision never came: only the source knows it
-  kEnd,      // not a state
+  kFailed,        // before the commit: the guest is the source's
+  kInDoubt,       // ready, but the decision never came: only the source knows it
+  kEnd,           // not a state
 };
 
 const char* to_string(SourceState state);

@@ -46,8 +46,7 @@ Status PageFetcher::serve_faults(FetchLane& lane, Endpoint& endpoint, const std:
     if (lane.has_room() && state.waiting.size() + state.faults.size() <= kWaitersMax) {
       ASSIGN_OR_RETURN(const size_t count, faults_.read(state.faults));
       const Clock::time_point now = Clock::now();
-      for (size_t i = 0; i < count; ++i)
-        RETURN_IF_ERROR(handle(lane, state, state.faults[i], now));
+      for (size_t i = 0; i < count; ++i) RETURN_IF_ERROR(handle(lane, state, state.faults[i], now));
       busy = busy || count > 0;
     }
     if (!lane.idle()) {
@@ -61,8 +60,7 @@ Status PageFetcher::serve_faults(FetchLane& lane, Endpoint& endpoint, const std:
     } else if (Clock::now() > look_until) {
       sleep_for_faults(kSleep);
       const Result<size_t> talk = endpoint.receive(message, Deadline::min());
-      if (!talk && talk.error().code != Errc::kTimeout)
-        return tl::unexpected<Error>(talk.error());
+      if (!talk && talk.error().code != Errc::kTimeout) return tl::unexpected<Error>(talk.error());
       look_until = Clock::now() + kLookForFaults;
     }
   }

@@ -119,15 +119,21 @@ Status FetchLane::finish(uint32_t index, const Arrived& arrived) {
   return {};
 }
 
-void FetchLane::abandon() {
-  if (abandoned_) return;
+Status FetchLane::abandon() {
+  if (abandoned_) return {};
   abandoned_ = true;
   endpoint_.shut_down();
-  // Until the endpoint has said of each operation that it is over, its memory may still be written.
+  // Until the endpoint has said of each operation that it is over, its memory may still be written:
+  // a page given back before could be overwritten in the guest's hands.
   const Deadline deadline = deadline_in(kLastWords);
-  while (true) {
+  while (!idle()) {
     const Result<size_t> left = endpoint_.poll(completions_, deadline);
-    if (!left || *left == 0) break;
+    if (!left) break;
+    if (*left == 0 && Clock::now() >= deadline) {
+      return fail(Errc::kSystem,
+                  "a lost connection holds on to guest memory: the pages that were "
+                  "on their way by it cannot be fetched again by this agent");
+    }
   }
   std::array<bool, kSlots> is_free{};
   for (uint32_t i = 0; i < free_count_; ++i) is_free[free_[i]] = true;
@@ -140,6 +146,7 @@ void FetchLane::abandon() {
   }
   free_count_ = kSlots;
   in_flight_bytes_ = 0;
+  return {};
 }
 
 }  // namespace godwit::postcopy

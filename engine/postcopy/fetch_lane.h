@@ -64,8 +64,9 @@ class FetchLane {
   Status take(Deadline deadline, const Arrived& arrived);
 
   // The endpoint is dead, or is made so: gives back what was claimed, and lets those who wait for
-  // it ask anew. On return nothing can arrive by this lane any more.
-  void abandon();
+  // it ask anew. On return nothing can arrive by this lane any more. Errors: kSystem when that is
+  // not certain; nothing is given back then.
+  Status abandon();
 
  private:
   static constexpr uint32_t kSlots = 256;

@@ -96,7 +96,10 @@ Status PageFetcher::run(FetchKind kind, Endpoint& endpoint, const FetchRegions& 
   FetchLane lane({memory_, ledger_, faults_}, endpoint, regions);
   const Status status = kind == FetchKind::kFaults ? serve_faults(lane, endpoint, stop)
                                                    : fetch_rest(lane, endpoint, stop);
-  lane.abandon();
+  const Status abandoned = lane.abandon();
+  if (!abandoned) fail_with(abandoned.error());
+  // Faults that were read and not served yet are to be read by another.
+  if (kind == FetchKind::kFaults) (void)wake_all();
   if (status) return {};
   // What only concerns the lane does not concern the guest.
   if (status.error().code == Errc::kGuest || status.error().code == Errc::kCorrupt)
@@ -123,8 +126,7 @@ Status PageFetcher::fetch_rest(FetchLane& lane, Endpoint& endpoint, const std::s
       // The last pages are with other lanes, which may be lost and give them back.
       if (ledger_.outstanding_pages() == 0) return {};
       const Result<size_t> talk = endpoint.receive(message, deadline_in(milliseconds(2)));
-      if (!talk && talk.error().code != Errc::kTimeout)
-        return tl::unexpected<Error>(talk.error());
+      if (!talk && talk.error().code != Errc::kTimeout) return tl::unexpected<Error>(talk.error());
       continue;
     }
     RETURN_IF_ERROR(lane.take(deadline_in(milliseconds(20)), arrived));

@@ -48,7 +48,7 @@ class PageFetcher {
   struct Parts {
     const GuestMemory& memory;
     PageFaults& faults;
-    std::vector<ReceivedWords> received;  // for the ledger
+    std::vector<ReceivedWords> received;       // for the ledger
     uint64_t bandwidth_limit_bytes_per_s = 0;  // of the background; 0 = unlimited
   };
   static Result<std::unique_ptr<PageFetcher>> make(Parts parts);

@@ -19,8 +19,7 @@ PageServer::PageServer(precopy::LaneOpener& opener, const ServedLanes& lanes) : 
   for (const auto& rails : lanes.background)
     slots_.push_back(std::make_unique<Slot>(Slot{FetchKind::kBackground, rails, nullptr}));
   for (const auto& slot : slots_) {
-    threads_.emplace_back(
-        [this, &slot = *slot](const std::stop_token& stop) { run(slot, stop); });
+    threads_.emplace_back([this, &slot = *slot](const std::stop_token& stop) { run(slot, stop); });
   }
 }
 

@@ -257,12 +257,14 @@ template <typename Fields>
 void describe(Fields&, OneOf<Released> auto&) {}
 
 // Names in the order of ControlMessage.
-constexpr const char* kNames[] = {"Hello",          "Offer",         "Accept",       "Refuse",
-                                  "CloseLane",      "LaneClosed",    "LanesReady",   "StatePiece",
-                                  "StateEnd",       "VerifyRequest", "VerifyHashes", "VerifyResult",
-                                  "MemoryComplete", "Ready",         "Commit",       "Running",
-                                  "Returned",       "Abort",         "Heartbeat",    "PreparePostCopy",
-                                  "PostCopyPrepared", "MissingPages", "ZeroPages", "FetchProgress",
+constexpr const char* kNames[] = {"Hello",          "Offer",           "Accept",
+                                  "Refuse",         "CloseLane",       "LaneClosed",
+                                  "LanesReady",     "StatePiece",      "StateEnd",
+                                  "VerifyRequest",  "VerifyHashes",    "VerifyResult",
+                                  "MemoryComplete", "Ready",           "Commit",
+                                  "Running",        "Returned",        "Abort",
+                                  "Heartbeat",      "PreparePostCopy", "PostCopyPrepared",
+                                  "MissingPages",   "ZeroPages",       "FetchProgress",
                                   "FetchComplete",  "Released"};
 static_assert(std::size(kNames) == std::variant_size_v<ControlMessage>);
 

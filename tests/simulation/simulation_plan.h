@@ -53,8 +53,8 @@ struct SimulationPlan {
 
 SimulationPlan plan_from_seed(uint64_t seed);
 
-// The same guest and links, moved with post-copy: at once, or when pre-copy has had two rounds. What
-// breaks are lanes and control connections, again and again.
+// The same guest and links, moved with post-copy: at once, or when pre-copy has had two rounds.
+// What breaks are lanes and control connections, again and again.
 SimulationPlan post_copy_plan_from_seed(uint64_t seed);
 
 // "seed 17: fault kControlCut, 2 blocks of ...", for whoever has to find out what happened.
