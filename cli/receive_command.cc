@@ -48,7 +48,8 @@ constexpr char kFooter[] =
     "\n"
     "Exit codes: 0 the guest runs here; 1 failed, it runs on the source; 2 usage; 3 the outcome "
     "is\n"
-    "in doubt (docs/in-doubt.md); 4 refused before anything was touched.";
+    "in doubt (docs/in-doubt.md), or post-copy is not finished (godwit resume); 4 refused before\n"
+    "anything was touched.";
 
 struct FirstConnection {
   std::unique_ptr<ControlConnection> control;

@@ -53,7 +53,8 @@ constexpr char kFooter[] =
     "              --downtime-limit 30ms --bandwidth-limit 10Gbit --verify --json report.json\n"
     "\n"
     "Exit codes: 0 the guest runs there; 1 failed, it runs on here; 2 usage; 3 the outcome is in\n"
-    "doubt (docs/in-doubt.md); 4 refused before anything was touched.";
+    "doubt (docs/in-doubt.md), or post-copy is not finished (godwit resume); 4 refused before\n"
+    "anything was touched.";
 
 Result<SourceOptions> make_source_options(const SendOptions& options, const std::string& session) {
   SourceOptions result;

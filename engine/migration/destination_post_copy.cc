@@ -111,6 +111,7 @@ Status DestinationPostCopy::take(const MissingPages& missing) {
 void DestinationPostCopy::begin() {
   began_ = Clock::now();
   fetcher_->begin(missing_);
+  parts_.report.post_copy->missing_bytes = fetcher_->outstanding_bytes();
   missing_.clear();
 }
 
