@@ -8,8 +8,7 @@ import pytest
 from harness import agent
 from harness.boot_sector import BootSector
 from harness.qemu import MIB, Memory
-from harness.scenario import COMPLETED, scenario
-from harness.waiting import wait_until
+from harness.scenario import COMPLETED, scenario, wait_in_post_copy
 
 # Slow enough that the guest runs for a while with pages missing.
 SLOW = ("--bandwidth-limit", "200Mbit")
@@ -76,12 +75,3 @@ def test_killed_agents_are_replaced(folder, network, version, victim):
             assert sender.wait() == COMPLETED, sender.output()
             guests.assert_moved()
             assert not sender.sessions_left() and not receiver.sessions_left()
-
-
-def wait_in_post_copy(sender):
-    """Returns the session once the guest runs on the destination with pages missing."""
-    def session():
-        assert sender.alive(), f"godwit send has ended: {sender.output()}"
-        return [entry["session"] for entry in sender.status()
-                if entry["role"] == "source" and entry["state"] == "post-copy"]
-    return wait_until(session, f"post-copy; the sender says: {sender.output()}", poll_s=0.01)[0]
