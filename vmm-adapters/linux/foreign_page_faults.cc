@@ -151,6 +151,20 @@ Status ForeignPageFaults::take_over() {
   return fail(Errc::kRefused, "process {} does not hold the userfaultfd of its memory", owner_);
 }
 
+Status ForeignPageFaults::disarm_left_over(const GuestMemory& memory) {
+  const pid_t owner = memory.front().owner;
+  ASSIGN_OR_RETURN(const std::vector<int> left, find_descriptors(owner, kUserfaultfdName));
+  for (const int number : left) {
+    ASSIGN_OR_RETURN(UniqueFd taken, take_descriptor(owner, number));
+    // Those blocks that are not registered any more say so, which is no matter.
+    (void)FaultDescriptor(std::move(taken), memory).unregister_memory();
+    RETURN_IF_ERROR(run_in_process(owner, {SYS_close, {static_cast<uint64_t>(number)}},
+                                   deadline_in(kAttachTimeout))
+                        .map([](int64_t) {}));
+  }
+  return {};
+}
+
 Status ForeignPageFaults::disarm() {
   if (!faults_) return {};
   RETURN_IF_ERROR(faults_->unregister_memory());
