@@ -59,6 +59,7 @@ class ForeignPageFaults final : public PageFaults {
  private:
   Status open_descriptor();
   Status open_with_device();
+  Status no_right() const;
   Status register_memory();
   Status drop_page_tables() const;
   Status take_over();
