@@ -153,7 +153,12 @@ Result<Outcome> fetch_again(const ReceiveOptions& options, InterruptWatcher& int
                       .command = {}},
                      guardian, display);
   RETURN_IF_ERROR(agent.take_over(session));
-  ASSIGN_OR_RETURN(const auto guest, RecoveredQemuDestination::open(record));
+  ASSIGN_OR_RETURN(
+      const auto guest,
+      RecoveredQemuDestination::open(record, [&agent](const GuestMemory& memory) -> Result<bool> {
+        ASSIGN_OR_RETURN(const auto words, agent.received_pages(memory));
+        return postcopy::all_received(words);
+      }));
   DestinationReconnector reconnector(options.resume_listen, security);
   say(fmt::format("session {}: waits for its source on {} again", session, options.resume_listen));
   interrupts.set_action([&] { reconnector.stop(); });

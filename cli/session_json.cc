@@ -47,8 +47,8 @@ std::string render_sessions_json(const std::vector<SessionView>& sessions) {
                       {"dirty_bytes_per_s", progress.dirty_bytes_per_s},
                       {"predicted_downtime_ms", progress.predicted_downtime_ms},
                       {"faults", progress.faults},
-                      {"fault_p50_us", progress.fault_p50_us},
-                      {"fault_p99_us", progress.fault_p99_us}}}});
+                      {"fault_latency_us",
+                       {{"p50", progress.fault_p50_us}, {"p99", progress.fault_p99_us}}}}}});
   }
   return list.dump(2, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
 }

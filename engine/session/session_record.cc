@@ -117,8 +117,8 @@ std::string encode_session_record(const SessionRecord& record) {
       "{}\nsession={}\nrole={}\npid={}\nstart_ticks={}\nstate={}\npeer={}\nguest={}\n"
       "committed={}\n"
       "phase={}\nround={}\nbytes_sent={}\nbytes_remaining={}\nthroughput_bytes_per_s={}\n"
-      "dirty_bytes_per_s={}\npredicted_downtime_ms={}\nfaults={}\nfault_p50_us={}\n"
-      "fault_p99_us={}\n{}\n",
+      "dirty_bytes_per_s={}\npredicted_downtime_ms={}\n"
+      "faults={}\nfault_p50_us={}\nfault_p99_us={}\n{}\n",
       kFirstLine, record.session, to_string(record.role), record.agent.pid,
       record.agent.start_ticks, printable(record.state), printable(record.peer),
       printable(record.guest), record.committed ? "yes" : "no", printable(progress.phase),
