@@ -60,9 +60,9 @@ int watch(const Memory& memory) {
   if (fd < 0) die("userfaultfd");
   uffdio_api api{.api = UFFD_API, .features = UFFD_FEATURE_MINOR_SHMEM};
   if (ioctl(fd, UFFDIO_API, &api) != 0) die("UFFDIO_API");
-  uffdio_register range{.range = {reinterpret_cast<uintptr_t>(memory.watched),
-                                  memory.pages * kPageSize},
-                        .mode = UFFDIO_REGISTER_MODE_MINOR};
+  uffdio_register range{
+      .range = {reinterpret_cast<uintptr_t>(memory.watched), memory.pages * kPageSize},
+      .mode = UFFDIO_REGISTER_MODE_MINOR};
   if (ioctl(fd, UFFDIO_REGISTER, &range) != 0) die("UFFDIO_REGISTER");
   return fd;
 }

@@ -62,11 +62,11 @@ class Measure:
                 cpu_before = overhead_cpu_seconds(source.pid) + overhead_cpu_seconds(destination.pid)
                 outcome = tool.migrate(source, destination, folder, network.name, profile.downtime_limit_ms,
                                        place.timeout_s)
+                waits = self._waits(source, destination) if profile.name == CHASE else {}
                 cpu_after = overhead_cpu_seconds(source.pid) + overhead_cpu_seconds(destination.pid)
                 time.sleep(_AFTER_S)
                 curve = Curve(sampler.finish(), outcome.started_s, outcome.started_s + outcome.finished_ms / 1e3)
                 destination.qmp.command("stop")
-                waits = self._waits(source, destination) if profile.name == CHASE else {}
                 check = guest.check_memory(destination.memory_files())
                 assert check["ok"], f"{tool.name} moved the guest's memory wrongly: {check}"
                 assert not {"X", "A"} & set(destination.serial()), "the guest read something wrong, or began anew"
@@ -84,8 +84,8 @@ class Measure:
         } | waits | _fault_figures(outcome.details)
 
     def _waits(self, source, destination):
-        """What the guest saw of its loads since it ran on the destination. The source's histogram is where it was when
-        the guest stopped there."""
+        """What the guest saw of its loads since it ran on the destination, all of its memory being there now. The source's
+        histogram is as it was when the guest stopped there."""
         before = slow_loads(source.memory_files()[0])
         counts = {ticks: count - before.get(ticks, 0)
                   for ticks, count in sorted(slow_loads(destination.memory_files()[0]).items())}
