@@ -354,18 +354,25 @@ Status DestinationMigration::start_guest() {
 // Until everything is here. A connection that is lost once we have said *ready* is awaited again:
 // the source says then what it decided.
 Status DestinationMigration::finish_by_post_copy() {
-  Status running = await_commit();
-  if (running) running = start_guest();
-  if (!running) {
-    const bool lost = running.error().code == Errc::kPeerLost && !given_back_ &&
+  using Guest = DestinationPostCopy::Guest;
+  Guest guest = Guest::kUncommitted;
+  Status status = await_commit();
+  if (status) {
+    status = start_guest();
+    guest = status ? Guest::kStarted : Guest::kCommitted;
+    // A VMM that does not answer waits for pages: it is told again, while they are fetched.
+    if (!status && status.error().code == Errc::kTimeout) status = {};
+  }
+  if (!status) {
+    const bool lost = guest == Guest::kUncommitted && status.error().code == Errc::kPeerLost &&
                       state_ == DestinationState::kReady && !link_->peer_gave_up();
-    if (!lost || parts_.reconnector == nullptr) return running;
+    if (!lost || parts_.reconnector == nullptr) return status;
     lanes_.reset();
     link_.reset();
   } else {
     enter(DestinationState::kPostCopy);
   }
-  RETURN_IF_ERROR(post_copy_->run(report_.session, link_, lanes_));
+  RETURN_IF_ERROR(post_copy_->run(report_.session, guest, link_, lanes_));
   enter(DestinationState::kCompleted);
   report_.status = MigrationStatus::kCompleted;
   return {};

@@ -58,7 +58,6 @@ Status DestinationPostCopy::prepare(std::unique_ptr<PageFaults> faults,
 
 Status DestinationPostCopy::adopt(PageFaults& faults) {
   faults_ = &faults;
-  committed_ = true;
   ASSIGN_OR_RETURN(received_, parts_.commit_log.received_pages(parts_.memory));
   RETURN_IF_ERROR(open_fetcher(0));
   began_ = Clock::now();
@@ -126,15 +125,14 @@ Status DestinationPostCopy::fetch(const FetchLane& lane, size_t rail, Endpoint& 
   return fetcher_->run_lane(lane.kind, endpoint, regions, stop);
 }
 
-Status DestinationPostCopy::run(const std::string& session, std::unique_ptr<ControlLink>& link,
+Status DestinationPostCopy::run(const std::string& session, Guest guest,
+                                std::unique_ptr<ControlLink>& link,
                                 std::unique_ptr<DestinationLanes>& lanes) {
   session_ = session;
-  if (link != nullptr) {
-    committed_ = started_ = true;
-    fetcher_->start_background();
-  } else if (committed_ && !started_) {
-    start_in_background();
-  }
+  committed_ = guest != Guest::kUncommitted;
+  started_ = guest == Guest::kStarted;
+  if (committed_) fetcher_->start_background();
+  if (guest == Guest::kCommitted) start_in_background();
   ControlLink* current = link.get();
   bool complete = false;
   while (!complete) {
@@ -196,16 +194,14 @@ Status DestinationPostCopy::take_commit(ControlLink& link) {
   if (!committed_) {
     RETURN_IF_ERROR(parts_.commit_log.record_commit());
     committed_ = true;
-    RETURN_IF_ERROR(parts_.start_guest());
-    started_ = true;
     fetcher_->start_background();
+    start_in_background();
   }
   (void)link.send(Running{});
   return {};
 }
 
-// The agent before us died between the commit and the start, or after it. The VMM may have to wait
-// for pages before it answers, so those have to be fetched meanwhile.
+// The VMM may have to wait for pages before it answers, so those have to be fetched meanwhile.
 void DestinationPostCopy::start_in_background() {
   starter_ = std::jthread([this](const std::stop_token& stop) {
     while (!stop.stop_requested()) {

@@ -39,7 +39,8 @@ class DestinationPostCopy {
   // Everything referred to outlives this.
   struct Parts {
     const GuestMemory& memory;
-    // Runs the guest. Thread: any; tried again after kTimeout.
+    // Runs the guest. Thread: any. Called again after kTimeout: a VMM that waits for a page may not
+    // answer.
     std::function<Status()> start_guest;
     const std::vector<Rail>& rails;
     MigrationObserver& observer;
@@ -64,10 +65,17 @@ class DestinationPostCopy {
   // For DestinationLanes. Thread: a lane's.
   Status fetch(const FetchLane& lane, size_t rail, Endpoint& endpoint, const std::stop_token& stop);
 
-  // The guest runs: fetches the rest, and tells the source when nothing is missing. `link` and
-  // `lanes` are those of the hand-over; without them a source is awaited first. Returns with all
+  // How far the hand-over had come.
+  enum class Guest : uint8_t {
+    kUncommitted = 1,  // only the source knows whose it is: it comes again and says so
+    kCommitted = 2,    // ours, and perhaps not running yet
+    kStarted = 3,
+  };
+
+  // Fetches the rest, and tells the source when nothing is missing. `link` and `lanes` are those of
+  // the hand-over; without them a source is awaited first. Returns with the guest running, all
   // memory here and nothing of the agent left in the VMM.
-  Status run(const std::string& session, std::unique_ptr<ControlLink>& link,
+  Status run(const std::string& session, Guest guest, std::unique_ptr<ControlLink>& link,
              std::unique_ptr<DestinationLanes>& lanes);
 
   // No fault is served any more, for a migration that is given up: whoever waits for a page goes on

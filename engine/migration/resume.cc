@@ -61,7 +61,8 @@ MigrationReport resume_destination(const ResumedDestination& parts,
   std::unique_ptr<ControlLink> no_link;
   std::unique_ptr<DestinationLanes> no_lanes;
   Status status = post_copy.adopt(parts.faults);
-  if (status) status = post_copy.run(session, no_link, no_lanes);
+  if (status)
+    status = post_copy.run(session, DestinationPostCopy::Guest::kCommitted, no_link, no_lanes);
   parts.observer.on_state(
       to_string(status ? DestinationState::kCompleted : DestinationState::kInDoubt));
   end_report(report, status, begin);

@@ -55,6 +55,7 @@ TEST(ReportJson, HasTheDocumentedFieldsAlways) {
                                             "throughput_bytes_per_s",
                                             "cpu_seconds",
                                             "post_copy",
+                                            "post_copy_note",
                                             "verify",
                                             "error"};
 

@@ -45,9 +45,9 @@ class FaultDescriptorTest : public testing::Test {
   static constexpr uint64_t kPages = 64;
   static constexpr int kPresentPages = kPages / 2;
 
-  std::deque<Touch> touches_;
   std::optional<FaultingMemory> memory_;
   std::optional<FaultDescriptor> faults_;
+  std::deque<Touch> touches_;  // the first to go: they read the memory
 };
 
 TEST_F(FaultDescriptorTest, ReportsAFaultOnAPresentPageAndInstallsIt) {
