@@ -6,12 +6,12 @@ import statistics
 from .measure import METRICS
 
 
-def rows(results):
-    """results: {(profile, tool): [{metric: value}]}. A metric that was not measured has no row."""
+def rows(results, metrics=METRICS):
+    """results: {(profile, tool): [{metric: value}]}; metrics: {metric: unit}. A metric that was not measured has no row."""
     made = []
     for (profile, tool), runs in results.items():
-        for metric, unit in METRICS.items():
-            values = [run[metric] for run in runs if metric in run]
+        for metric, unit in metrics.items():
+            values = [run[metric] for run in runs if run.get(metric) is not None]
             if values:
                 made.append({"tool": tool, "profile": profile, "metric": metric, "unit": unit,
                              "median": round(statistics.median(values), 3), "min": round(min(values), 3),

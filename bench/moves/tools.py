@@ -22,8 +22,9 @@ class DidNotComplete(Exception):
 
 @dataclasses.dataclass
 class Outcome:
-    """What the tool says of itself; times in milliseconds. agent_cpu_s: processes that are not QEMU; agent_memory_bytes: the most
-    that one of them had beyond the mapped guest."""
+    """What the tool says of itself; times in milliseconds. wall_ms: until the guest ran there; finished_ms: until all was
+    there, as well by our clock. agent_cpu_s: processes that are not QEMU; agent_memory_bytes: the most that one of them
+    had beyond the mapped guest. started_s: of the command, by time.monotonic(). details: what else the tool says."""
 
     wall_ms: float
     reported_total_ms: float
@@ -31,6 +32,9 @@ class Outcome:
     reported_bytes: int
     agent_cpu_s: float = 0.0
     agent_memory_bytes: int = 0
+    started_s: float = 0.0
+    finished_ms: float = 0.0
+    details: dict = dataclasses.field(default_factory=dict)
 
 
 class QemuTool:
@@ -52,16 +56,27 @@ class QemuTool:
         destination.qmp.command("migrate-incoming", uri=self._address)
         started = time.monotonic()
         source.qmp.command("migrate", uri=self._address)
+        self.after_start(source)
         try:
             destination.qmp.wait_event("RESUME", timeout_s)
             wall_ms = (time.monotonic() - started) * 1e3
             source.qmp.wait_event("MIGRATION", timeout_s, lambda data: data["status"] in ("completed", "failed"))
         except QmpError as error:
             raise DidNotComplete(f"{self.name}: {error}") from error
+        finished_ms = (time.monotonic() - started) * 1e3
         result = source.qmp.command("query-migrate")
         if result["status"] != "completed":
             raise DidNotComplete(f"{self.name}: {result['status']}: {result.get('error-desc')}")
-        return Outcome(wall_ms, result["total-time"], result["downtime"], result["ram"]["transferred"])
+        return Outcome(wall_ms, result["total-time"], result["downtime"], result["ram"]["transferred"],
+                       started_s=started, finished_ms=finished_ms, details=self.details(source, destination))
+
+    def after_start(self, source):
+        """What is to be done once the migration has been started."""
+
+    def details(self, source, destination):
+        """What else QEMU says of a migration that has ended."""
+        del source, destination
+        return {}
 
 
 class GodwitTool:
@@ -84,12 +99,14 @@ class GodwitTool:
                     wall_ms = (time.monotonic() - started) * 1e3
                     if sender.wait(timeout_s) != 0:
                         raise DidNotComplete(f"{self.name}: send failed: {sender.output()}")
+                    finished_ms = (time.monotonic() - started) * 1e3
                     receiver.wait(timeout_s)
                 except (AssertionError, QmpError) as error:
                     raise DidNotComplete(f"{self.name}: {error}; it says: {sender.output()}") from error
                 report = sender.report()
         return Outcome(wall_ms, report["total_ms"], report["downtime_ms"], report["bytes_sent"],
-                       sender.cpu_seconds() + receiver.cpu_seconds(), memory.most_bytes)
+                       sender.cpu_seconds() + receiver.cpu_seconds(), memory.most_bytes, started, finished_ms,
+                       {"source": report, "destination": receiver.report()})
 
 
 class _MemoryWatch:

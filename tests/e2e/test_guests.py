@@ -7,6 +7,7 @@ import pytest
 
 from harness import linux_guest
 from harness.boot_sector import BootSector
+from harness.pointer_chase import PointerChase, slow_loads
 from harness.qemu import MIB, Machine, Memory, Qemu
 from harness.waiting import wait_until
 
@@ -65,6 +66,37 @@ def test_one_wrong_word_is_found(folder, where):
         check = guest.check_memory(source.memory_files())
         assert not check["ok"]
         assert check["first_bad_page"] == where // 4096 * 4096
+
+
+def test_pointer_chase_survives_qemus_own_migration(folder):
+    guest = PointerChase()
+    machine = boot_machine(guest, folder)
+    with Qemu(machine, "source", folder) as source, \
+         Qemu(machine, "destination", folder, incoming=True) as destination:
+        source.wait_serial("AB")
+
+        migrate_with_qemu(source, destination)
+        destination.wait_serial("B")
+        destination.qmp.command("stop")
+
+        check = guest.check_memory(destination.memory_files())
+        assert check["ok"], check
+        assert check["heartbeat"] > guest.steps_per_letter
+        assert not {"A", "X"} & set(destination.serial())
+        assert all(low < high for low, high in slow_loads(destination.memory_files()[0]))
+
+
+def test_pointer_chase_goes_through_all_its_pages_and_notices_a_wrong_one(folder):
+    guest = PointerChase()
+    with Qemu(boot_machine(guest, folder), "source", folder) as source:
+        source.wait_serial("AB")
+        assert "X" not in source.serial()
+
+        with open(source.memory_files()[0], "r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
+            where = MIB + 20 * MIB + 4
+            memory[where:where + 4] = bytes(4)
+
+        source.wait_serial("X")
 
 
 def test_several_backends_form_one_memory(folder):

@@ -3,11 +3,9 @@
 
 import dataclasses
 import json
-import struct
 import subprocess
-import tempfile
 
-from . import paths
+from . import floppy, paths
 
 MIB = 1 << 20
 
@@ -27,19 +25,8 @@ class BootSector:
 
     def write_image(self, path):
         """Writes the 512 bytes, to be booted as a floppy."""
-        with tempfile.TemporaryDirectory() as folder:
-            subprocess.run(["as", "--32", "-o", f"{folder}/guest.o", paths.GUESTS / "boot_sector.S"], check=True)
-            subprocess.run(
-                ["ld", "-m", "elf_i386", "-Ttext", "0x7c00", "--oformat", "binary", "-o", f"{folder}/guest.bin",
-                 f"{folder}/guest.o"],
-                check=True)
-            with open(f"{folder}/guest.bin", "rb") as file:
-                sector = bytearray(file.read())
-        assert len(sector) == 512 and sector[510:] == b"\x55\xaa"
-        struct.pack_into("<IIII", sector, 494, self.fill_end, self.dirty_end, self.passes_per_letter, self.seed)
-        with open(path, "wb") as file:
-            file.write(sector)
-        return str(path)
+        return floppy.write(path, "boot_sector.S",
+                            (self.fill_end, self.dirty_end, self.passes_per_letter, self.seed))
 
     def check_memory(self, files):
         """Checks every word of a stopped guest's memory; returns what guest_memory said, with "ok" added."""

@@ -3,9 +3,10 @@
 // guest_memory: looks at the boot-sector guest (tests/e2e/guests/boot_sector.S) from outside,
 // through the files that its RAM lies in.
 //
-//   guest_memory check SEED FILL_END DIRTY_END FILE…       one JSON line; exit 1 if a single word
-//   is wrong guest_memory watch SOURCE DESTINATION                  until stdin closes: the longest
-//   gaps of the heartbeat
+//   guest_memory check SEED FILL_END DIRTY_END FILE…    one JSON line; exit 1 if a word is wrong
+//   guest_memory watch SOURCE DESTINATION     until stdin closes: the longest gaps of the heartbeat
+//   guest_memory sample SOURCE DESTINATION    until stdin closes: lines of the time (monotonic, us)
+//                                             and the heartbeat in both
 //
 // FILEs follow each other in guest-physical memory, as the guest's NUMA nodes do. Only a stopped
 // guest can be checked; the counters of one that runs may form a step that moves while it is read.
@@ -207,6 +208,46 @@ int watch(int argument_count, char** arguments) {
   return 0;
 }
 
+uint32_t read_heartbeat(int fd, const char* path) {
+  uint32_t value = 0;
+  if (pread(fd, &value, sizeof value, kHeartbeatOffset) != sizeof value) {
+    die("read", path);
+  }
+  return value;
+}
+
+// Reads by pread(), which leaves a hole in a file a hole: a mapping would make it a page of zeroes,
+// and QEMU, which waits for the guest to miss it, would never fetch it.
+int sample(int argument_count, char** arguments) {
+  if (argument_count != 4) {
+    std::fputs("usage: guest_memory sample SOURCE DESTINATION\n", stderr);
+    return 2;
+  }
+  const int source = open(arguments[2], O_RDONLY | O_CLOEXEC);
+  const int destination = open(arguments[3], O_RDONLY | O_CLOEXEC);
+  if (source < 0 || destination < 0) {
+    die("open", arguments[source < 0 ? 2 : 3]);
+  }
+  constexpr struct timespec kPause = {.tv_sec = 0, .tv_nsec = 500000};
+  struct Sample {
+    uint64_t at_us;
+    uint32_t source;
+    uint32_t destination;
+  };
+  constexpr size_t kSamplesExpected = 200000;
+  std::vector<Sample> samples;
+  samples.reserve(kSamplesExpected);
+  while (!end_requested()) {
+    samples.push_back({now_us(), read_heartbeat(source, arguments[2]),
+                       read_heartbeat(destination, arguments[3])});
+    nanosleep(&kPause, nullptr);
+  }
+  for (const Sample& item : samples) {
+    std::printf("%" PRIu64 " %u %u\n", item.at_us, item.source, item.destination);
+  }
+  return 0;
+}
+
 }  // namespace
 
 int main(int argument_count, char** arguments) {
@@ -217,6 +258,9 @@ int main(int argument_count, char** arguments) {
   if (mode == "watch") {
     return watch(argument_count, arguments);
   }
-  std::fputs("usage: guest_memory check|watch …\n", stderr);
+  if (mode == "sample") {
+    return sample(argument_count, arguments);
+  }
+  std::fputs("usage: guest_memory check|watch|sample …\n", stderr);
   return 2;
 }
