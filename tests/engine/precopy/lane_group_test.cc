@@ -68,9 +68,12 @@ class Hosts final : public LaneOpener {
     }
     far_lanes_ = std::make_unique<DestinationLanes>(
         DestinationLanes::Parts{
-            guest_there_, present_, interruption_,
+            guest_there_,
+            present_,
+            interruption_,
             [](uint32_t lane) -> Result<std::array<std::byte, 32>> { return token_of(lane); },
-            [](uint32_t, const Error&) {}},
+            [](uint32_t, const Error&) {},
+            {}},
         std::move(listeners));
   }
   ~Hosts() override {
