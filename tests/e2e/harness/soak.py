@@ -51,8 +51,9 @@ class Plan:
         fill_mib = dice.randrange(64, 193, 16)
         # QEMU 10.0 sends memory in a memfd itself, which is refused.
         version, kind = dice.choice([("7.2", "file"), ("7.2", "memfd"), ("10.0", "file")])
-        return Plan(version=version, kind=kind, fill_mib=fill_mib, dirty_mib=dice.choice([0, 8, fill_mib // 4, fill_mib // 2]),
-                    seconds=dice.randrange(10, 19), lanes=dice.choice([1, 2, 4]), random=dice)
+        return Plan(version=version, kind=kind, fill_mib=fill_mib,
+                    dirty_mib=dice.choice([0, 8, fill_mib // 4, fill_mib // 2]), seconds=dice.randrange(10, 19),
+                    lanes=dice.choice([1, 2, 4]), random=dice)
 
     @property
     def rate(self):
