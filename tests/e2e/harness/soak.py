@@ -182,6 +182,10 @@ class Attacked:
             dead = [role for role in alive if self._agents[role].wait() == -signal.SIGKILL]
             self._random.shuffle(dead)
             for role in dead:
+                if not self._agents[role].sessions_left():  # it had done all, but for saying so
+                    self._note(f"{role} agent had ended")
+                    self._ended.add(role)
+                    continue
                 time.sleep(self._random.choice([0, 0, self._random.uniform(0, 0.4)]))
                 self._note(f"resume {role} agent")
                 self._agents[role] = self._own.enter_context(agent.resume(self._agents[role], self._session))
