@@ -173,7 +173,8 @@ def test_guest_on_huge_pages_moves(folder, network, huge_pages):
 
 @pytest.mark.parametrize("kind", ["file", "memfd"])
 def test_guest_with_two_nodes_moves(folder, network, kind):
-    with scenario(folder, network, BootSector(fill_end=96 * MIB, dirty_mib=80), Memory(128, kind, backends=2)) as guests:
+    guest = BootSector(fill_end=96 * MIB, dirty_mib=80)
+    with scenario(folder, network, guest, Memory(128, kind, backends=2)) as guests:
         move(guests, "--post-copy", "now")
 
 

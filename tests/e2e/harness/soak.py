@@ -51,8 +51,9 @@ class Plan:
         fill_mib = dice.randrange(64, 193, 16)
         # QEMU 10.0 sends memory in a memfd itself, which is refused.
         version, kind = dice.choice([("7.2", "file"), ("7.2", "memfd"), ("10.0", "file")])
-        return Plan(version=version, kind=kind, fill_mib=fill_mib, dirty_mib=dice.choice([0, 8, fill_mib // 4, fill_mib // 2]),
-                    seconds=dice.randrange(10, 19), lanes=dice.choice([1, 2, 4]), random=dice)
+        return Plan(version=version, kind=kind, fill_mib=fill_mib,
+                    dirty_mib=dice.choice([0, 8, fill_mib // 4, fill_mib // 2]), seconds=dice.randrange(10, 19),
+                    lanes=dice.choice([1, 2, 4]), random=dice)
 
     @property
     def rate(self):
@@ -181,6 +182,10 @@ class Attacked:
             dead = [role for role in alive if self._agents[role].wait() == -signal.SIGKILL]
             self._random.shuffle(dead)
             for role in dead:
+                if not self._agents[role].sessions_left():  # it had done all, but for saying so
+                    self._note(f"{role} agent had ended")
+                    self._ended.add(role)
+                    continue
                 time.sleep(self._random.choice([0, 0, self._random.uniform(0, 0.4)]))
                 self._note(f"resume {role} agent")
                 self._agents[role] = self._own.enter_context(agent.resume(self._agents[role], self._session))
