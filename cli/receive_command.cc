@@ -48,7 +48,8 @@ constexpr char kFooter[] =
     "\n"
     "Exit codes: 0 the guest runs here; 1 failed, it runs on the source; 2 usage; 3 the outcome "
     "is\n"
-    "in doubt (docs/in-doubt.md); 4 refused before anything was touched.";
+    "in doubt (docs/in-doubt.md), or post-copy is not finished (godwit resume); 4 refused before\n"
+    "anything was touched.";
 
 struct FirstConnection {
   std::unique_ptr<ControlConnection> control;
@@ -152,7 +153,12 @@ Result<Outcome> fetch_again(const ReceiveOptions& options, InterruptWatcher& int
                       .command = {}},
                      guardian, display);
   RETURN_IF_ERROR(agent.take_over(session));
-  ASSIGN_OR_RETURN(const auto guest, RecoveredQemuDestination::open(record));
+  ASSIGN_OR_RETURN(
+      const auto guest,
+      RecoveredQemuDestination::open(record, [&agent](const GuestMemory& memory) -> Result<bool> {
+        ASSIGN_OR_RETURN(const auto words, agent.received_pages(memory));
+        return postcopy::all_received(words);
+      }));
   DestinationReconnector reconnector(options.resume_listen, security);
   say(fmt::format("session {}: waits for its source on {} again", session, options.resume_listen));
   interrupts.set_action([&] { reconnector.stop(); });

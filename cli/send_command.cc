@@ -2,6 +2,7 @@
 #include <unistd.h>
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <future>
 #include <memory>
 #include <string>
@@ -21,6 +22,7 @@
 #include "cli/version.h"
 #include "engine/migration/resume.h"
 #include "engine/migration/source_migration.h"
+#include "engine/migration/states.h"
 #include "transports/control/control_connect.h"
 #include "vmm-adapters/qemu/qemu_recovery.h"
 
@@ -28,6 +30,7 @@ namespace godwit::cli {
 namespace {
 
 constexpr seconds kConnectPatience{10};
+constexpr seconds kFarewellPatience{5};
 
 struct SendOptions {
   AgentOptions agent;
@@ -53,7 +56,8 @@ constexpr char kFooter[] =
     "              --downtime-limit 30ms --bandwidth-limit 10Gbit --verify --json report.json\n"
     "\n"
     "Exit codes: 0 the guest runs there; 1 failed, it runs on here; 2 usage; 3 the outcome is in\n"
-    "doubt (docs/in-doubt.md); 4 refused before anything was touched.";
+    "doubt (docs/in-doubt.md), or post-copy is not finished (godwit resume); 4 refused before\n"
+    "anything was touched.";
 
 Result<SourceOptions> make_source_options(const SendOptions& options, const std::string& session) {
   SourceOptions result;
@@ -128,6 +132,12 @@ Result<MigrationReport> serve_again(const SendOptions& options, InterruptWatcher
   ASSIGN_OR_RETURN(ControlSecurity security, choose_security(options.agent, options.to));
   security.tls_hostname = options.tls_hostname;
   ASSIGN_OR_RETURN(SourceOptions source_options, make_source_options(options, session));
+  ASSIGN_OR_RETURN(const SessionRecord before, read_session(session, SessionRole::kSource));
+  // Then the destination has everything, and may have ended or wait to hear that we know.
+  const bool completed = before.state == to_string(SourceState::kCompleted);
+  if (completed)
+    source_options.reconnect_for =
+        std::min<Clock::duration>(source_options.reconnect_for, kFarewellPatience);
   ASSIGN_OR_RETURN(LaneRails lanes, make_lane_rails(options.agent));
   ASSIGN_OR_RETURN(const std::string record, read_recovery(session, SessionRole::kSource));
   ASSIGN_OR_RETURN(const auto guest, RecoveredQemuSource::open(record));
@@ -149,6 +159,10 @@ Result<MigrationReport> serve_again(const SendOptions& options, InterruptWatcher
   MigrationReport report =
       resume_source({guest->memory(), lanes.rails, agent, *reconnector}, source_options);
   interrupts.set_action({});
+  if (completed && report.status == MigrationStatus::kInDoubt) {
+    report.status = MigrationStatus::kCompleted;
+    report.error.reset();
+  }
   agent.conclude(report.status);
   report.security = describe_security(options.agent, security);
   return report;

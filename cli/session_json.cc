@@ -45,7 +45,10 @@ std::string render_sessions_json(const std::vector<SessionView>& sessions) {
                       {"bytes_remaining", progress.bytes_remaining},
                       {"throughput_bytes_per_s", progress.throughput_bytes_per_s},
                       {"dirty_bytes_per_s", progress.dirty_bytes_per_s},
-                      {"predicted_downtime_ms", progress.predicted_downtime_ms}}}});
+                      {"predicted_downtime_ms", progress.predicted_downtime_ms},
+                      {"faults", progress.faults},
+                      {"fault_latency_us",
+                       {{"p50", progress.fault_p50_us}, {"p99", progress.fault_p99_us}}}}}});
   }
   return list.dump(2, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
 }

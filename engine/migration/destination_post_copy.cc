@@ -111,6 +111,7 @@ Status DestinationPostCopy::take(const MissingPages& missing) {
 void DestinationPostCopy::begin() {
   began_ = Clock::now();
   fetcher_->begin(missing_);
+  parts_.report.post_copy->missing_bytes = fetcher_->outstanding_bytes();
   missing_.clear();
 }
 
@@ -269,6 +270,8 @@ Status DestinationPostCopy::rejoin_over(std::unique_ptr<ControlChannel> channel)
                                   .role = Role::kDestination,
                                   .purpose = Purpose::kRejoin}));
   ASSIGN_OR_RETURN(const PreparePostCopy offer, link.expect<PreparePostCopy>(deadline));
+  // An agent that took over from another has not heard of it.
+  fetcher_->limit_bandwidth(offer.bandwidth_limit_bytes_per_s);
   std::vector<std::string> offered;
   for (const ServedRail& rail : offer.rails) offered.push_back(rail.transport);
   ASSIGN_OR_RETURN(connection.rails,

@@ -41,7 +41,7 @@ MigrationReport resume_source(const ResumedSource& parts, const SourceOptions& o
                            options);
   std::unique_ptr<ControlLink> no_link;
   const Status status = post_copy.run(no_link);
-  parts.observer.on_state(to_string(status ? SourceState::kCompleted : SourceState::kInDoubt));
+  if (!status) parts.observer.on_state(to_string(SourceState::kInDoubt));
   end_report(report, status, begin);
   return report;
 }

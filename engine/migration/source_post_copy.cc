@@ -146,6 +146,8 @@ Result<bool> SourcePostCopy::follow(ControlLink& link) {
       take(*progress);
     } else if (std::holds_alternative<FetchComplete>(*message)) {
       parts_.report.post_copy->ms = to_milliseconds(Clock::now() - began_);
+      // Written down first: once the destination knows, nobody is there for an agent to resume.
+      parts_.observer.on_state(to_string(SourceState::kCompleted));
       (void)link.send(Released{});
       return true;
     } else if (!std::holds_alternative<Running>(*message)) {

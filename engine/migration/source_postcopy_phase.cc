@@ -146,7 +146,7 @@ Status SourceMigration::serve_the_rest() {
   (void)parts_.guest.dirty_tracker().stop();
   RETURN_IF_ERROR(post_copy_->run(link_));
   report_.status = MigrationStatus::kCompleted;
-  enter(SourceState::kCompleted);
+  state_ = SourceState::kCompleted;  // which the observer knows
   return parts_.guest.release();
 }
 

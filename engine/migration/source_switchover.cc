@@ -135,14 +135,17 @@ Status SourceMigration::hand_over() {
   RETURN_IF_ERROR(interruption_.seal());
   RETURN_IF_ERROR(parts_.commit_log.record_commit());
   enter(SourceState::kCommitted);
-  RETURN_IF_ERROR(link_->send(Commit{}));
+  const Status sent = link_->send(Commit{});
+  // In post-copy a lost connection is replaced, and the commit said again.
+  if (!sent && post_copy_ == nullptr) return sent;
   const Result<ControlMessage> answer = link_->next(deadline_in(kStartMax));
   if (answer && std::holds_alternative<Returned>(*answer)) {
     return take_back(std::get<Returned>(*answer).reason);
   }
   const bool runs = answer && std::holds_alternative<Running>(*answer);
   if (runs) ran_there();
-  if (post_copy_ != nullptr && (runs || !answer)) return serve_the_rest();
+  const bool gave_up = link_->peer_gave_up();
+  if (post_copy_ != nullptr && !gave_up && (runs || !answer)) return serve_the_rest();
   if (!runs) {
     return fail(Errc::kInDoubt,
                 "the guest was handed over, but whether it runs there is not known ({}); it stays "

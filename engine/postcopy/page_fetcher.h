@@ -66,6 +66,9 @@ class PageFetcher {
   // Waits for begin() or resume(). Errors: kCancelled when `stop` is requested before. Thread: any.
   Status await_begin(const std::stop_token& stop);
 
+  // Of the background; 0 = unlimited. Thread: any.
+  void limit_bandwidth(uint64_t bytes_per_s) { limiter_.set_rate(bytes_per_s); }
+
   // The guest runs: the rest may be fetched now. Thread: any.
   void start_background();
 

@@ -68,6 +68,15 @@ bool inside(PageRun pages, uint64_t page_count) {
 
 }  // namespace
 
+bool all_received(const std::vector<ReceivedWords>& blocks) {
+  for (const ReceivedWords& words : blocks) {
+    for (const auto& word : words) {
+      if (~word.load(std::memory_order_relaxed) != 0) return false;
+    }
+  }
+  return true;
+}
+
 PageLedger::PageLedger(const GuestMemory& memory, std::vector<ReceivedWords> received) {
   CHECK(received.size() == memory.size());
   blocks_.reserve(memory.size());

@@ -38,6 +38,9 @@ constexpr uint64_t received_words(uint64_t page_count) {
   return (page_count + kPagesPerWord - 1) / kPagesPerWord;
 }
 
+// Whether these are all the pages there are.
+bool all_received(const std::vector<ReceivedWords>& blocks);
+
 // What one fetcher has claimed, at most kPagesPerWord pages.
 struct PageClaim {
   uint32_t block;

@@ -17,14 +17,20 @@ class BandwidthLimiter {
   // 0 = unlimited.
   explicit BandwidthLimiter(uint64_t bytes_per_s) : bytes_per_s_(bytes_per_s) {}
 
-  bool unlimited() const { return bytes_per_s_ == 0; }
+  // Another rate from now on.
+  void set_rate(uint64_t bytes_per_s) {
+    bytes_per_s_.store(bytes_per_s, std::memory_order_relaxed);
+  }
+
+  bool unlimited() const { return rate() == 0; }
 
   // Reserves `bytes` and returns the moment from which they may be sent. Time that nobody used is
   // not saved up beyond kBurst, so that a pause is not followed by a flood.
   Clock::time_point reserve(uint64_t bytes, Clock::time_point now) {
-    if (unlimited()) return now;
+    const uint64_t bytes_per_s = rate();
+    if (bytes_per_s == 0) return now;
     const auto cost = nanoseconds(
-        static_cast<int64_t>(static_cast<double>(bytes) * 1e9 / static_cast<double>(bytes_per_s_)));
+        static_cast<int64_t>(static_cast<double>(bytes) * 1e9 / static_cast<double>(bytes_per_s)));
     int64_t earliest = next_free_.load(std::memory_order_relaxed);
     int64_t start = 0;
     do {
@@ -39,7 +45,9 @@ class BandwidthLimiter {
  private:
   static constexpr nanoseconds kBurst = milliseconds(2);
 
-  const uint64_t bytes_per_s_;
+  uint64_t rate() const { return bytes_per_s_.load(std::memory_order_relaxed); }
+
+  std::atomic<uint64_t> bytes_per_s_;
   std::atomic<int64_t> next_free_{0};  // steady clock, nanoseconds
 };
 

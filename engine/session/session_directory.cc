@@ -206,6 +206,8 @@ Status SessionDirectory::record_recovery(const std::string& guest) {
 
 Result<std::vector<postcopy::ReceivedWords>> SessionDirectory::received_pages(
     const GuestMemory& memory) {
+  // Once in a process: its lock goes with the first descriptor that is closed.
+  if (received_ != nullptr) return received_->words();
   Result<std::unique_ptr<ReceivedPages>> pages = ReceivedPages::open(folder_.get(), memory);
   if (!pages && pages.error().code == Errc::kRefused)
     pages = ReceivedPages::create(folder_.get(), memory);

@@ -117,13 +117,14 @@ std::string encode_session_record(const SessionRecord& record) {
       "{}\nsession={}\nrole={}\npid={}\nstart_ticks={}\nstate={}\npeer={}\nguest={}\n"
       "committed={}\n"
       "phase={}\nround={}\nbytes_sent={}\nbytes_remaining={}\nthroughput_bytes_per_s={}\n"
-      "dirty_bytes_per_s={}\npredicted_downtime_ms={}\n{}\n",
+      "dirty_bytes_per_s={}\npredicted_downtime_ms={}\n"
+      "faults={}\nfault_p50_us={}\nfault_p99_us={}\n{}\n",
       kFirstLine, record.session, to_string(record.role), record.agent.pid,
       record.agent.start_ticks, printable(record.state), printable(record.peer),
       printable(record.guest), record.committed ? "yes" : "no", printable(progress.phase),
       progress.round, progress.bytes_sent, progress.bytes_remaining,
       progress.throughput_bytes_per_s, progress.dirty_bytes_per_s, progress.predicted_downtime_ms,
-      kLastLine);
+      progress.faults, progress.fault_p50_us, progress.fault_p99_us, kLastLine);
 }
 
 Result<SessionRecord> parse_session_record(std::string_view text) {
@@ -149,6 +150,9 @@ Result<SessionRecord> parse_session_record(std::string_view text) {
   RETURN_IF_ERROR(read_number(fields, "throughput_bytes_per_s", progress.throughput_bytes_per_s));
   RETURN_IF_ERROR(read_number(fields, "dirty_bytes_per_s", progress.dirty_bytes_per_s));
   RETURN_IF_ERROR(read_number(fields, "predicted_downtime_ms", progress.predicted_downtime_ms));
+  RETURN_IF_ERROR(read_number(fields, "faults", progress.faults));
+  RETURN_IF_ERROR(read_number(fields, "fault_p50_us", progress.fault_p50_us));
+  RETURN_IF_ERROR(read_number(fields, "fault_p99_us", progress.fault_p99_us));
   return record;
 }
 

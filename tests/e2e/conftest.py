@@ -4,6 +4,7 @@
 import os
 import pathlib
 import shutil
+import subprocess
 import sys
 import tempfile
 
@@ -52,6 +53,25 @@ def linux_disk():
     folder = tempfile.mkdtemp(prefix="godwit-e2e-disk-", dir="/var/tmp")
     yield linux_guest.disk_image(folder, 256)
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def huge_pages():
+    """A hugetlbfs of 2 MiB pages with enough of them, given back afterwards."""
+    count_file = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
+    if not count_file.exists():
+        pytest.skip("the kernel has no 2 MiB pages")
+    before = count_file.read_text()
+    mount = pathlib.Path("/var/tmp/godwit-hugetlbfs")
+    mount.mkdir(exist_ok=True)
+    count_file.write_text(str(int(before) + 80))
+    if int(count_file.read_text()) < int(before) + 80:
+        count_file.write_text(before)
+        pytest.skip("no 80 free 2 MiB pages")
+    subprocess.run(["mount", "-t", "hugetlbfs", "-o", "pagesize=2M", "none", mount], check=True)
+    yield str(mount)
+    subprocess.run(["umount", "-l", mount], check=True)
+    count_file.write_text(before)
 
 
 def require_godwit():

@@ -12,16 +12,16 @@ import tempfile
 
 from harness import agent
 from harness.boot_sector import BootSector
-from harness.qemu import Machine, Memory, Qemu
+from harness.qemu import MIB, Machine, Memory, Qemu
 
 
 def main():
-    listen, dirty_mib, *options = sys.argv[1:]
-    guest = BootSector(dirty_mib=int(dirty_mib))
+    listen, dirty_mib, fill_mib, memory_mib, *options = sys.argv[1:]
+    guest = BootSector(int(fill_mib) * MIB, int(dirty_mib))
     with tempfile.TemporaryDirectory(prefix="godwit-pair-", dir="/var/tmp") as folder:
         folder = pathlib.Path(folder)
         image = guest.write_image(folder / "floppy")
-        machine = Machine(Memory(), arguments=("-net", "none", "-drive", f"file={image},format=raw,if=floppy,readonly=on"))
+        machine = Machine(Memory(int(memory_mib)), arguments=("-net", "none", "-drive", f"file={image},format=raw,if=floppy,readonly=on"))
         with Qemu(machine, "destination", folder, incoming=True) as qemu:
             with agent.receive(qemu, folder, listen=listen, extra=options) as receiver:
                 print("listening", flush=True)

@@ -19,25 +19,28 @@ pytestmark = pytest.mark.skipif(not os.path.exists("/sys/class/net/data1") or ag
 
 CONTROL = "b1:7471"  # goes over data link 1
 DIRTY_MIB = 8
+FILL_MIB = {64: 48, 256: 160}  # by the size of the guest
 
 
 @pytest.fixture
-def source(folder):
-    image = BootSector(dirty_mib=DIRTY_MIB).write_image(folder / "floppy")
-    machine = Machine(Memory(), arguments=("-net", "none", "-drive", f"file={image},format=raw,if=floppy,readonly=on"))
+def source(folder, request):
+    """A guest of 64 MiB, or of as many as the test's parameter says."""
+    memory_mib = getattr(request, "param", 64)
+    image = BootSector(FILL_MIB[memory_mib] * MIB, DIRTY_MIB).write_image(folder / "floppy")
+    machine = Machine(Memory(memory_mib), arguments=("-net", "none", "-drive", f"file={image},format=raw,if=floppy,readonly=on"))
     with Qemu(machine, "source", folder) as qemu:
-        qemu.wait_serial("AB")
+        qemu.wait_serial("AB", timeout_s=60)
         yield qemu
 
 
 class Destination:
     """pair_destination.py on machine b."""
 
-    def __init__(self, *options):
+    def __init__(self, *options, memory_mib=64):
         script = pathlib.Path(__file__).with_name("pair_destination.py")
         self._process = subprocess.Popen(
-            ["lab-peer", "/usr/bin/python3", "-B", script, "0.0.0.0:7471", str(DIRTY_MIB), "--insecure", *options],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            ["lab-peer", "/usr/bin/python3", "-B", script, "0.0.0.0:7471", str(DIRTY_MIB), str(FILL_MIB[memory_mib]),
+             str(memory_mib), "--insecure", *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout.readline() == "listening\n"
 
     def end(self):
@@ -57,10 +60,46 @@ def assert_moved(source, destination):
     assert source.qmp.status() != "running"
 
 
-def wait_for_some_pages(sender):
+def wait_for_some_pages(sender, mib=4):
     sender.wait_session()
-    wait_until(lambda: (sender.status() or [{}])[0].get("progress", {}).get("bytes_sent", 0) > 4 * MIB,
-               f"some of the first round; {sender.output()}", 30)
+    wait_until(lambda: (sender.status() or [{}])[0].get("progress", {}).get("bytes_sent", 0) > mib * MIB,
+               f"some of the first round; {sender.output()}", 60)
+
+
+def packets_sent(rail):
+    return int(pathlib.Path(f"/sys/class/infiniband/{rail}/ports/1/hw_counters/sent_pkts").read_text())
+
+
+def connected_queue_pairs(rail):
+    answer = subprocess.run(["rdma", "resource", "show", "qp"], capture_output=True, text=True, check=True)
+    return [line for line in answer.stdout.splitlines() if rail in line and "RTS" in line and "godwit" in line]
+
+
+class Link:
+    """What machine a sends on a data link, shaped by a queueing discipline; b's answers come as they are."""
+
+    def __init__(self, number):
+        self._device = f"data{number}"
+
+    def shape(self, *discipline):
+        subprocess.run(["tc", "qdisc", "replace", "dev", self._device, "root", *discipline], check=True)
+
+    def limit(self, mbit):
+        self.shape("tbf", "rate", f"{mbit}mbit", "burst", "64kb", "limit", "8mb")
+
+    def lose_everything(self):
+        self.shape("netem", "loss", "100%")
+
+    def heal(self):
+        subprocess.run(["tc", "qdisc", "delete", "dev", self._device, "root"], check=False, capture_output=True)
+
+
+@pytest.fixture
+def links():
+    both = [Link(0), Link(1)]
+    yield both
+    for link in both:
+        link.heal()
 
 
 @pytest.fixture
@@ -103,6 +142,45 @@ def test_a_cable_is_pulled_and_the_other_rail_carries_on(folder, source, cut):
         print(rails)
         assert rails["rxe0"]["losses"] > 0
         assert rails["rxe1"]["losses"] == 0
+        assert_moved(source, destination)
+
+
+def test_a_rail_that_comes_back_is_used_again(folder, source, links):
+    destination = Destination()
+    with send(source, folder, "--verify", "--bandwidth-limit", "16Mbit") as sender:
+        wait_for_some_pages(sender)
+        wait_until(lambda: connected_queue_pairs("rxe0"), "a lane on rxe0", 20)
+        # The port stays up: only the device's own retries tell.
+        links[0].lose_everything()
+        wait_until(lambda: not connected_queue_pairs("rxe0"), "the lane on rxe0 being given up", 30)
+        links[0].heal()
+        packets = packets_sent("rxe0")
+        wait_until(lambda: connected_queue_pairs("rxe0"), "a new lane on rxe0", 20)
+
+        assert sender.wait() == COMPLETED, sender.output()
+        rails = {rail["name"].split(":")[0]: rail for rail in sender.report()["rails"]}
+        print(rails, packets_sent("rxe0") - packets)
+        assert rails["rxe0"]["losses"] > 0
+        # Pages, not only the handshake: 2 MiB in packets of 4 KiB.
+        assert packets_sent("rxe0") - packets > 512
+        assert_moved(source, destination)
+
+
+@pytest.mark.parametrize("source", [256], indirect=True)
+def test_a_rail_that_turns_slow_holds_nothing_back(folder, source, links):
+    for link in links:
+        link.limit(64)
+    destination = Destination(memory_mib=256)
+    with send(source, folder, "--verify") as sender:
+        wait_for_some_pages(sender, 40)
+        links[0].limit(12)
+
+        assert sender.wait() == COMPLETED, sender.output()
+        rails = {rail["name"].split(":")[0]: rail for rail in sender.report()["rails"]}
+        print(rails, sender.report()["rounds"])
+        assert rails["rxe0"]["slowdowns"] > 0
+        assert rails["rxe0"]["losses"] == 0
+        assert rails["rxe1"]["bytes_sent"] > 1.5 * rails["rxe0"]["bytes_sent"]
         assert_moved(source, destination)
 
 

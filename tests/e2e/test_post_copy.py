@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """A boot-sector guest moves by post-copy: it runs on the destination before its memory is there."""
 
+import contextlib
+import signal
+import sys
 import time
 
 import pytest
 
-from harness import agent
+from harness import agent, paths
 from harness.boot_sector import BootSector
-from harness.qemu import MIB, Memory
-from harness.scenario import COMPLETED, scenario
+from harness.qemu import MIB, Machine, Memory, Qemu
+from harness.scenario import COMPLETED, FAILED, IN_DOUBT, REFUSED, hold_and, runs, scenario, wait_in_post_copy
 from harness.waiting import wait_until
 
 # Slow enough that the guest runs for a while with pages missing.
@@ -78,10 +81,209 @@ def test_killed_agents_are_replaced(folder, network, version, victim):
             assert not sender.sessions_left() and not receiver.sessions_left()
 
 
-def wait_in_post_copy(sender):
-    """Returns the session once the guest runs on the destination with pages missing."""
-    def session():
-        assert sender.alive(), f"godwit send has ended: {sender.output()}"
-        return [entry["session"] for entry in sender.status()
-                if entry["role"] == "source" and entry["state"] == "post-copy"]
-    return wait_until(session, f"post-copy; the sender says: {sender.output()}", poll_s=0.01)[0]
+def test_source_qemu_is_killed(folder, network):
+    with slow_move(folder, network) as (guests, sender, receiver):
+        guests.source.kill()
+
+        assert_completed(guests, sender, receiver, source_gone=True)
+
+
+@pytest.mark.parametrize("outage_s", [2, 15])
+def test_link_that_is_cut_comes_back(folder, pair, outage_s):
+    with slow_move(folder, None, "--insecure", pair=pair) as (guests, sender, receiver):
+        pair.cut()
+        time.sleep(outage_s)
+        pair.mend()
+
+        assert_completed(guests, sender, receiver)
+
+
+def test_lanes_that_are_cut_are_replaced(folder, pair):
+    with slow_move(folder, None, "--insecure", pair=pair) as (guests, sender, receiver):
+        lanes = [local for local, remote in pair.source.connections() if remote != agent.PORT]
+        assert len(lanes) >= 2, "one for faults, one for the rest"
+        for lane in lanes:
+            left = remaining_bytes(receiver)
+            pair.source.reset_connection(lane)
+            wait_until(lambda: remaining_bytes(receiver) < left, "pages coming again", 5)
+
+        assert_completed(guests, sender, receiver)
+        assert sender.report()["post_copy"]["reconnects"] == 0
+
+
+@pytest.mark.parametrize("lost", ["source", "destination"])
+def test_agent_whose_peer_does_not_come_back_says_what_to_do(folder, network, lost):
+    with slow_move(folder, network, "--reconnect-for", "2s") as (guests, sender, receiver):
+        session = sender.wait_session()
+        dead, left = (sender, receiver) if lost == "source" else (receiver, sender)
+        dead.kill()
+        assert left.wait(20) == IN_DOUBT, left.output()
+        assert f"godwit resume {session}" in left.output()
+        with agent.resume(receiver, session) as receiver, agent.resume(sender, session) as sender:
+            assert_completed(guests, sender, receiver)
+
+
+def test_destination_killed_when_it_has_everything_is_resumed(folder, network):
+    """It has given its userfaultfd up by then, and waits for the source to say that it knows."""
+    with slow_move(folder, network, "--reconnect-for", "10s", sender_extra=("--test-hold", "completed")) as moving:
+        guests, sender, receiver = moving
+        session = sender.wait_session()
+        sender.wait_held(40)
+        wait_until(lambda: guests.destination.userfault_descriptors() == 0, "the destination's memory complete")
+        receiver.kill()
+        with agent.resume(receiver, session) as receiver:
+            wait_until(lambda: [entry for entry in receiver.status() if entry["role"] == "destination"
+                                and entry["agent"] == "running"], "the destination's agent at work")
+            sender.release()
+            assert_completed(guests, sender, receiver)
+
+
+def test_source_killed_when_the_destination_has_everything_is_resumed(folder, network):
+    with slow_move(folder, network, sender_extra=("--test-hold", "completed")) as (guests, sender, receiver):
+        session = sender.wait_session()
+        sender.wait_held(40)
+        sender.kill()
+        with agent.resume(sender, session) as sender:
+            sender.wait_held()  # it has its predecessor's options
+            sender.release()
+            assert_completed(guests, sender, receiver)
+
+
+def test_source_killed_when_the_destination_has_ended_does_not_wait_for_ever(folder, network):
+    with slow_move(folder, network, sender_extra=("--test-hold", "completed")) as (guests, sender, receiver):
+        session = sender.wait_session()
+        sender.wait_held(40)
+        receiver.kill()
+        sender.kill()
+        with agent.resume(sender, session) as sender:
+            assert sender.wait(20) == COMPLETED, sender.output()
+        with agent.resume(receiver, session) as receiver:
+            receiver.signal(signal.SIGINT)
+            receiver.wait()
+        guests.assert_moved()
+
+
+def test_guest_on_huge_pages_moves(folder, network, huge_pages):
+    memory = Memory(64, folder=huge_pages)
+    with scenario(folder, network, BootSector(dirty_mib=16), memory) as guests:
+        _, destination = move(guests, "--post-copy", "now")
+
+        assert destination["post_copy"]["faults"] > 0
+
+
+@pytest.mark.parametrize("kind", ["file", "memfd"])
+def test_guest_with_two_nodes_moves(folder, network, kind):
+    with scenario(folder, network, BootSector(fill_end=96 * MIB, dirty_mib=80), Memory(128, kind, backends=2)) as guests:
+        move(guests, "--post-copy", "now")
+
+
+def test_status_shows_faults(folder, network):
+    with slow_move(folder, network) as (guests, sender, receiver):
+        def progress():
+            return [entry["progress"] for entry in sender.status() if entry["progress"]["faults"] > 0]
+        assert len(wait_until(lambda: len(progress()) == 2 and progress(), "faults on both sides", 10)) == 2
+        for side in progress():
+            assert side["phase"] == "post-copy"
+            assert 0 < side["fault_latency_us"]["p50"] <= side["fault_latency_us"]["p99"]
+        assert "page faults" in sender.godwit("status").stdout
+
+        assert_completed(guests, sender, receiver)
+
+
+def without_right(guests, folder):
+    """A destination QEMU that may not make a userfaultfd, in whichever way."""
+    machine = Machine(guests.source.machine.memory, arguments=guests.source.machine.arguments)
+    wrapper = (sys.executable, str(paths.REPOSITORY / "tests/e2e/harness/without_userfaultfd.py"))
+    return Qemu(machine, "without-right", folder, incoming=True, netns=guests.source.netns, wrapper=wrapper)
+
+
+NO_RIGHT = "may not make a userfaultfd"
+
+
+def test_destination_without_the_right_to_a_userfaultfd_is_refused(folder, network):
+    with scenario(folder, network) as guests, without_right(guests, folder) as guests.destination, \
+         guests.receive() as receiver, guests.send("--post-copy", "now") as sender:
+        assert sender.wait() == REFUSED, sender.output()
+        assert NO_RIGHT in sender.output()
+        receiver.wait(15)
+        guests.assert_runs_on_source()
+
+
+def test_pre_copy_goes_on_where_the_destination_has_no_right_to_a_userfaultfd(folder, network):
+    guest = BootSector(dirty_mib=40)
+    with scenario(folder, network, guest) as guests, without_right(guests, folder) as guests.destination, \
+         guests.receive() as receiver, \
+         guests.send("--post-copy", "auto", "--downtime-limit", "100ms", "--bandwidth-limit", "400Mbit") as sender:
+        assert sender.wait() == FAILED, "only post-copy could have moved this guest"
+        assert "faster than it can be moved" in sender.output()
+        assert receiver.wait(15) == FAILED, receiver.output()
+        report = sender.report()
+        assert report["post_copy"] is None
+        assert NO_RIGHT in report["post_copy_note"]
+        guests.assert_runs_on_source()
+
+
+BEFORE_COMMIT = ["precopy", "pausing", "saving-state", "awaiting-ready"]
+
+
+@pytest.mark.parametrize("state", BEFORE_COMMIT)
+def test_cancel_before_the_commit_leaves_the_guest_on_the_source(folder, network, state):
+    with scenario(folder, network) as guests, guests.receive() as receiver, \
+         guests.send("--post-copy", "now", "--test-hold", state) as sender:
+        hold_and(sender, lambda: sender.signal(signal.SIGINT))
+
+        assert sender.wait() == FAILED, sender.output()
+        assert sender.report()["status"] == "cancelled"
+        assert_stayed(guests, sender, receiver)
+
+
+@pytest.mark.parametrize("state", BEFORE_COMMIT)
+def test_guest_runs_on_when_the_source_agent_is_killed_before_the_commit(folder, network, state):
+    with scenario(folder, network) as guests, guests.receive() as receiver, \
+         guests.send("--post-copy", "now", "--test-hold", state) as sender:
+        sender.wait_held()
+        sender.kill()
+
+        assert_stayed(guests, sender, receiver)
+
+
+@pytest.mark.parametrize("state", ["receiving", "loading-state", "ready"])
+def test_guest_runs_on_when_the_destination_agent_is_killed_before_the_commit(folder, network, state):
+    with scenario(folder, network) as guests, guests.receive("--test-hold", state) as receiver, \
+         guests.send("--post-copy", "now") as sender:
+        receiver.wait_held()
+        receiver.kill()
+
+        guests.wait_running_on_source()
+        assert sender.wait(15) == FAILED, sender.output()
+        guests.assert_runs_on_source()
+
+
+@contextlib.contextmanager
+def slow_move(folder, network, *extra, sender_extra=(), pair=None):
+    """A guest in post-copy that takes some seconds to end."""
+    guest = BootSector(fill_end=128 * MIB, dirty_mib=64)
+    with scenario(folder, network, guest, Memory(160), pair=pair) as guests, guests.receive(*extra) as receiver, \
+         guests.send("--post-copy", "now", *SLOW, *extra, *sender_extra) as sender:
+        wait_in_post_copy(sender)
+        yield guests, sender, receiver
+
+
+def assert_completed(guests, sender, receiver, source_gone=False):
+    assert receiver.wait(90) == COMPLETED, receiver.output()
+    assert sender.wait(90) == COMPLETED, sender.output()
+    guests.assert_moved(source_gone)
+    assert not sender.sessions_left() and not receiver.sessions_left()
+
+
+def assert_stayed(guests, sender, receiver):
+    """The guest is the source's, and nothing of the attempt is left."""
+    guests.assert_runs_on_source()
+    assert receiver.wait(15) == FAILED, receiver.output()
+    assert not runs(guests.destination)
+    assert not sender.sessions_left() and not receiver.sessions_left()
+    assert guests.destination.userfault_descriptors() == 0
+
+
+def remaining_bytes(receiver):
+    return [entry["progress"]["bytes_remaining"] for entry in receiver.status() if entry["role"] == "destination"][0]

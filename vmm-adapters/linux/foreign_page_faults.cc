@@ -83,17 +83,20 @@ Status ForeignPageFaults::open_descriptor() {
   return {};
 }
 
+Status ForeignPageFaults::no_right() const {
+  return fail(Errc::kRefused,
+              "process {} may not make a userfaultfd that stops the kernel as well: {}", owner_,
+              kRightAdvice);
+}
+
 Status ForeignPageFaults::open_with_device() {
   UniqueFd device(open(kUserfaultfdDevice.data(), O_RDWR | O_CLOEXEC));
-  if (!device.valid() || !device_loan_.lend) {
-    return fail(Errc::kRefused,
-                "process {} may not make a userfaultfd that stops the kernel as well: {}", owner_,
-                kRightAdvice);
-  }
+  if (!device.valid() || !device_loan_.lend) return no_right();
   ASSIGN_OR_RETURN(const int device_number, device_loan_.lend(device.get()));
   Result<KeptUserfaultfd> opened =
       open_kept_userfaultfd_of(owner_, device_number, deadline_in(kAttachTimeout));
   device_loan_.take_back();
+  if (!opened && opened.error().os_errno == EPERM) return no_right();
   RETURN_IF_ERROR(opened);
   number_ = opened->number;
   faults_.emplace(std::move(opened->fd), memory_);
@@ -149,6 +152,20 @@ Status ForeignPageFaults::take_over() {
     return {};
   }
   return fail(Errc::kRefused, "process {} does not hold the userfaultfd of its memory", owner_);
+}
+
+Status ForeignPageFaults::disarm_left_over(const GuestMemory& memory) {
+  const pid_t owner = memory.front().owner;
+  ASSIGN_OR_RETURN(const std::vector<int> left, find_descriptors(owner, kUserfaultfdName));
+  for (const int number : left) {
+    ASSIGN_OR_RETURN(UniqueFd taken, take_descriptor(owner, number));
+    // Those blocks that are not registered any more say so, which is no matter.
+    (void)FaultDescriptor(std::move(taken), memory).unregister_memory();
+    RETURN_IF_ERROR(run_in_process(owner, {SYS_close, {static_cast<uint64_t>(number)}},
+                                   deadline_in(kAttachTimeout))
+                        .map([](int64_t) {}));
+  }
+  return {};
 }
 
 Status ForeignPageFaults::disarm() {

@@ -40,6 +40,10 @@ class ForeignPageFaults final : public PageFaults {
   // page meanwhile has read what was there; kGuest when the VMM is gone.
   static Result<std::unique_ptr<ForeignPageFaults>> adopt(const GuestMemory& memory);
 
+  // What an agent that died while it disarmed has left of that. Requires: every page has its
+  // content.
+  static Status disarm_left_over(const GuestMemory& memory);
+
   Status arm() override;
   int fd() const override { return faults_->fd(); }
   Result<size_t> read(std::span<PageFault> faults) override { return faults_->read(faults); }
@@ -55,6 +59,7 @@ class ForeignPageFaults final : public PageFaults {
  private:
   Status open_descriptor();
   Status open_with_device();
+  Status no_right() const;
   Status register_memory();
   Status drop_page_tables() const;
   Status take_over();

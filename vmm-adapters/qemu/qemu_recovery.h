@@ -5,6 +5,7 @@
 // a page, and its monitor with it.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -12,7 +13,7 @@
 #include "engine/base/result.h"
 #include "engine/base/time.h"
 #include "engine/memory/guest_memory.h"
-#include "vmm-adapters/linux/foreign_page_faults.h"
+#include "engine/page_faults.h"
 #include "vmm-adapters/qemu/guest_ram.h"
 
 namespace godwit {
@@ -36,8 +37,12 @@ class RecoveredQemuSource {
 // anew.
 class RecoveredQemuDestination {
  public:
+  // `is_complete` says whether every page has its content: then the agent may have died when it had
+  // given the userfaultfd up already, and there are no faults to serve.
   // Errors: kRefused when QEMU, its memory or its userfaultfd is gone; kCorrupt for another record.
-  static Result<std::unique_ptr<RecoveredQemuDestination>> open(std::string_view record);
+  using IsComplete = std::function<Result<bool>(const GuestMemory& memory)>;
+  static Result<std::unique_ptr<RecoveredQemuDestination>> open(std::string_view record,
+                                                                const IsComplete& is_complete);
 
   const GuestMemory& memory() const { return ram_.memory(); }
 
@@ -60,7 +65,7 @@ class RecoveredQemuDestination {
 
   const qemu::RamRecord record_;
   const qemu::GuestRam ram_;
-  std::unique_ptr<ForeignPageFaults> page_faults_;  // refers to ram_
+  std::unique_ptr<PageFaults> page_faults_;  // refers to ram_
 };
 
 }  // namespace godwit

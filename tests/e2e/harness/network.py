@@ -50,17 +50,32 @@ class Namespace:
     def bytes_received(self, device="lo"):
         return int(self.run("cat", f"/sys/class/net/{device}/statistics/rx_bytes"))
 
+    def connections(self):
+        """(local port, remote port) of every established TCP connection, seen from here."""
+        return _connections(self.run)
+
+    def reset_connection(self, local_port):
+        """Ends the connection as if its other end had said so, for both."""
+        self.run("/bin/ss", "-K", "-tn", "state", "established", "sport", "=", f":{local_port}")
+
 
 class HostNetwork:
     """The host's own namespace, as a Namespace: for what lives there alone."""
 
     name = None
+    connections = Namespace.connections
+    reset_connection = Namespace.reset_connection
 
     def run(self, *command):
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     def bytes_received(self, device="lo"):
         return int(self.run("cat", f"/sys/class/net/{device}/statistics/rx_bytes"))
+
+
+def _connections(run):
+    rows = [line.split() for line in run("/bin/ss", "-tnH", "state", "established").splitlines()]
+    return [tuple(int(address.rsplit(":", 1)[1]) for address in row[2:4]) for row in rows]
 
 
 def connect(one, one_device, other, other_device):

@@ -45,10 +45,10 @@ class Scenario:
                                   netns=self._source_netns, extra=extra, **options)
         return self._sender
 
-    def assert_moved(self):
+    def assert_moved(self, source_gone=False):
         """The guest runs on at the destination with right memory, and never ran twice."""
         assert self.destination.qmp.status() == "running"
-        assert self.source.qmp.status() != "running"
+        assert not runs(self.source) if source_gone else self.source.qmp.status() != "running"
         self.destination.wait_serial("BB")
         assert_never_two_running(self.source, self.destination)
         self._assert_runs_with_right_memory(self.destination)
@@ -108,6 +108,15 @@ def assert_never_two_running(source, destination):
     before = [runs for when, runs in source_changes if when <= started[0]]
     assert before and not before[-1], "the source still ran when the destination started"
     assert not [when for when, runs in source_changes if runs and when > started[0]], "the source ran again"
+
+
+def wait_in_post_copy(sender):
+    """Returns the session once the guest runs on the destination with pages missing."""
+    def session():
+        assert sender.alive(), f"godwit send has ended: {sender.output()}"
+        return [entry["session"] for entry in sender.status()
+                if entry["role"] == "source" and entry["state"] == "post-copy"]
+    return wait_until(session, f"post-copy; the sender says: {sender.output()}", poll_s=0.01)[0]
 
 
 def hold_and(agent_process, action):

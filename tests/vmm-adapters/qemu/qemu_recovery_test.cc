@@ -35,6 +35,13 @@ T must(Result<T> result) {
   return std::move(*result);
 }
 
+Result<bool> never_complete(const GuestMemory& /*memory*/) {
+  return false;
+}
+Result<bool> always_complete(const GuestMemory& /*memory*/) {
+  return true;
+}
+
 class QemuRecoveryTest : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
@@ -121,7 +128,7 @@ TEST_P(QemuRecoveryTest, GoesOnWithAGuestWhoseAgentWasKilled) {
   ASSERT_NO_FATAL_FAILURE(run_and_kill_agent(Start::kTold, 3000));
   std::unique_ptr<RecoveredQemuSource> source = recover_source();
   ASSERT_NE(source, nullptr);
-  auto destination = RecoveredQemuDestination::open(destination_record());
+  auto destination = RecoveredQemuDestination::open(destination_record(), never_complete);
   ASSERT_TRUE(destination) << to_string(destination.error());
   PageServer server(source->memory(), (*destination)->memory(), received_);
   server.start((*destination)->page_faults());
@@ -135,6 +142,12 @@ TEST_P(QemuRecoveryTest, GoesOnWithAGuestWhoseAgentWasKilled) {
   EXPECT_TRUE(disarmed) << to_string(disarmed.error());
   destination_qemu_.command("stop");
   EXPECT_EQ(boot_.count_wrong_words((*destination)->memory()[0]), 0U);
+
+  // The next agent finds an ordinary mapping, which is right only when nothing is missing.
+  EXPECT_FALSE(RecoveredQemuDestination::open(destination_record(), never_complete));
+  auto complete = RecoveredQemuDestination::open(destination_record(), always_complete);
+  ASSERT_TRUE(complete) << to_string(complete.error());
+  EXPECT_TRUE((*complete)->page_faults().disarm());
 }
 
 TEST_P(QemuRecoveryTest, RunsAGuestThatWasNotToldToWhileQemuItselfWaitsForAPage) {
@@ -147,7 +160,7 @@ TEST_P(QemuRecoveryTest, RunsAGuestThatWasNotToldToWhileQemuItselfWaitsForAPage)
 
   std::unique_ptr<RecoveredQemuSource> source = recover_source();
   ASSERT_NE(source, nullptr);
-  auto destination = RecoveredQemuDestination::open(destination_record());
+  auto destination = RecoveredQemuDestination::open(destination_record(), never_complete);
   ASSERT_TRUE(destination) << to_string(destination.error());
   PageServer server(source->memory(), (*destination)->memory(), received_);
   server.start((*destination)->page_faults());
@@ -213,8 +226,8 @@ TEST_P(QemuRecoveryTest, RefusesADestinationThatIsGoneOrNotArmed) {
   qemu::RamRecord another = *qemu::parse_ram_record(destination_record());
   another.vmm.start_ticks -= 1;  // as if the number had been given to a new process
 
-  auto gone = RecoveredQemuDestination::open(qemu::encode_ram_record(another));
-  auto not_armed = RecoveredQemuDestination::open(source_record_);
+  auto gone = RecoveredQemuDestination::open(qemu::encode_ram_record(another), never_complete);
+  auto not_armed = RecoveredQemuDestination::open(source_record_, never_complete);
 
   ASSERT_FALSE(gone);
   EXPECT_EQ(gone.error().code, Errc::kRefused);
