@@ -5,19 +5,18 @@
 #include "engine/session/session_directory.h"
 
 namespace godwit::cli {
-namespace {
+namespace {}  // namespace
 
-// Whether the destination has told the source that it could start at once.
 bool may_have_said_ready(const SessionRecord& record) {
   if (record.committed) return true;
-  for (DestinationState state : {DestinationState::kReady, DestinationState::kCommitted,
-                                 DestinationState::kRunning, DestinationState::kInDoubt}) {
+  for (DestinationState state :
+       {DestinationState::kReady, DestinationState::kCommitted, DestinationState::kRunning,
+        DestinationState::kPostCopy, DestinationState::kReconnecting, DestinationState::kCompleted,
+        DestinationState::kInDoubt}) {
     if (record.state == to_string(state)) return true;
   }
   return false;
 }
-
-}  // namespace
 
 Result<AfterDeath> settle_after_death(const SessionRecord& record,
                                       const ResumeGuest& resume_guest) {

@@ -25,6 +25,10 @@ enum class AfterDeath : uint8_t {
 // Makes the guest that is reached by this name (SessionRecord::guest) run again.
 using ResumeGuest = std::function<Status(const std::string& guest)>;
 
+// Whether the destination may have told the source that it could start at once: from then on only
+// the source knows whose the guest is.
+bool may_have_said_ready(const SessionRecord& record);
+
 // Requires: the agent is dead.
 // Errors: those of `resume_guest`; the session stays then.
 Result<AfterDeath> settle_after_death(const SessionRecord& record, const ResumeGuest& resume_guest);

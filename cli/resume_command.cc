@@ -6,6 +6,7 @@
 
 #include "cli/command.h"
 #include "cli/console.h"
+#include "cli/dead_agent.h"
 #include "cli/own_command.h"
 #include "engine/session/session_directory.h"
 
@@ -40,7 +41,9 @@ ExitCode resume(const std::string& session, const std::string& role) {
     say(to_string(record.error()));
     return ExitCode::kRefused;
   }
-  if (!record->committed) {
+  // A destination that was ready waits for the source's word, which may have been on its way.
+  const bool waits = record->role == SessionRole::kDestination && may_have_said_ready(*record);
+  if (!record->committed && !waits) {
     say(
         fmt::format("the guest of session {} was not handed over: there is nothing to resume. It "
                     "is the source's; `godwit cancel {}` settles what is left",

@@ -33,6 +33,7 @@ MigrationReport resume_source(const ResumedSource& parts, const SourceOptions& o
 struct ResumedDestination {
   const GuestMemory& memory;
   PageFaults& faults;                   // armed
+  bool committed;                       // false: the source says whether it was
   std::function<Status()> start_guest;  // unless it was; see DestinationPostCopy::Parts
   const std::vector<Rail>& rails;
   MigrationObserver& observer;
@@ -40,7 +41,8 @@ struct ResumedDestination {
   ControlReconnector& reconnector;
 };
 
-// Runs the guest, if the agent before did not, and fetches what it misses.
+// Runs the guest, if it is the destination's and the agent before did not, and fetches what it
+// misses.
 MigrationReport resume_destination(const ResumedDestination& parts,
                                    const DestinationOptions& options, const std::string& session);
 

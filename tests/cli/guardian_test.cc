@@ -110,6 +110,15 @@ TEST_F(GuardianTest, KeepsADestinationThatWasReady) {
   EXPECT_TRUE(death.session_left);
 }
 
+TEST_F(GuardianTest, KeepsADestinationThatWaitsForTheSourcesWord) {
+  Death death = kill_agent(SessionRole::kDestination, [](SessionDirectory& directory) {
+    CHECK(directory.set_state("reconnecting"));
+  });
+
+  EXPECT_FALSE(death.guest_resumed);
+  EXPECT_TRUE(death.session_left);
+}
+
 TEST_F(GuardianTest, LeavesWithAnAgentThatEndsCleanly) {
   auto guardian =
       Guardian::start(SessionRole::kSource, [](const std::string&) { return Status(); });

@@ -288,3 +288,26 @@ def assert_stayed(guests, sender, receiver):
 
 def remaining_bytes(receiver):
     return [entry["progress"]["bytes_remaining"] for entry in receiver.status() if entry["role"] == "destination"][0]
+
+
+@pytest.mark.parametrize("version", ["7.2", "10.0"])
+@pytest.mark.parametrize("victims", ["destination", "both"])
+def test_destination_killed_before_it_heard_of_the_commit(folder, network, version, victims):
+    """The source has decided, and nobody knows yet: whoever comes in the place of the dead finds out."""
+    with scenario(folder, network, BootSector(), Memory(), version) as guests, \
+         guests.receive() as receiver, guests.send("--post-copy", "now", "--test-hold", "committed") as sender:
+        sender.wait_held()
+        session = sender.wait_session()
+        receiver.kill()
+        if victims == "both":
+            sender.kill()
+        else:
+            sender.release()
+        replacements = [agent.resume(dead, session) for dead in (sender, receiver) if not dead.alive()]
+        with contextlib.ExitStack() as stack:
+            for replacement in replacements:
+                stack.enter_context(replacement)
+            for one in [*replacements, *([sender] if sender.alive() else [])]:
+                assert one.wait() == COMPLETED, one.output()
+            guests.assert_moved()
+            assert not sender.sessions_left() and not receiver.sessions_left()
