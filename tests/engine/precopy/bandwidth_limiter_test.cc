@@ -30,6 +30,15 @@ TEST(BandwidthLimiter, SpacesReservationsByTheirSize) {
   EXPECT_EQ(third - second, milliseconds(10));
 }
 
+TEST(BandwidthLimiter, KeepsToARateThatIsSetLater) {
+  BandwidthLimiter limiter(0);
+  limiter.set_rate(kRate);
+  EXPECT_FALSE(limiter.unlimited());
+  const Clock::time_point now = Clock::now();
+  const Clock::time_point first = limiter.reserve(kRate, now);
+  EXPECT_EQ(limiter.reserve(kRate, now) - first, seconds(1));
+}
+
 TEST(BandwidthLimiter, SavesUpNoMoreThanABurst) {
   BandwidthLimiter limiter(kRate);
   limiter.reserve(1, kStart);
