@@ -145,15 +145,16 @@ Status PageFetcher::fetch_rest(FetchLane& lane, Endpoint& endpoint, const std::s
 // Asks for as much as the window has room for.
 Status PageFetcher::fill(FetchLane& lane, uint64_t window_bytes) {
   while (lane.has_room() && (lane.in_flight_bytes() < window_bytes || lane.idle())) {
-    const auto next = order_.next(ledger_);
-    if (!next) return {};
-    const uint64_t size = next->pages.page_count * memory_[next->block].page_size_bytes;
-    const Clock::time_point start = limiter_.reserve(size, Clock::now());
     if (!limiter_.unlimited()) {
-      // Pages that were claimed and are not under way yet would keep a fault waiting.
+      // Before anything is claimed: a fault on pages that wait here for their turn would wait too.
+      const Clock::time_point start = limiter_.reserve(0, Clock::now());
       std::unique_lock lock(mutex_);
       changed_.wait_until(lock, start, [this] { return ending_.load(); });
     }
+    const auto next = order_.next(ledger_);
+    if (!next) return {};
+    const uint64_t size = next->pages.page_count * memory_[next->block].page_size_bytes;
+    (void)limiter_.reserve(size, Clock::now());
     RETURN_IF_ERROR(lane.fetch({next->block, next->pages, std::nullopt}));
   }
   return {};
