@@ -115,7 +115,6 @@ class TcpEndpoint final : public Endpoint {
   // endpoint_datapath.cc: the loop.
   static constexpr Deadline kWithoutWaiting = Deadline::min();
   void turn(Deadline deadline);
-  Status wait(Deadline deadline);
   void submit();
   void arm();
   void reap();
@@ -237,7 +236,6 @@ class TcpEndpoint final : public Endpoint {
   std::unique_ptr<ServedRead[]> served_;
   uint64_t served_pushed_ = 0;
   uint64_t served_popped_ = 0;
-  Deadline look_until_ = Deadline::min();  // for the next one
 };
 
 }  // namespace godwit

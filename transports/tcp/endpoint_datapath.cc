@@ -92,20 +92,10 @@ void TcpEndpoint::turn(Deadline deadline) {
     submit();
   }
   if (alive() && ring_->peek() == nullptr && !can_send() && deadline != kWithoutWaiting) {
-    const Status status = wait(deadline);
+    const Status status = ring_->submit_and_wait(deadline);
     if (!status) return die(status.error(), Farewell::kNone);
   }
   reap();
-}
-
-// Looks for a while where the next request probably follows soon, and then sleeps.
-Status TcpEndpoint::wait(Deadline deadline) {
-  const Deadline look_until = std::min(deadline, look_until_);
-  while (Clock::now() < look_until) {
-    RETURN_IF_ERROR(ring_->submit());
-    if (ring_->peek() != nullptr) return {};
-  }
-  return ring_->submit_and_wait(deadline);
 }
 
 void TcpEndpoint::submit() {

@@ -16,9 +16,6 @@ namespace {
 constexpr uint64_t kBytesPerAckMax = 4 << 20;
 constexpr uint32_t kFramesPerAckMax = 16;
 
-// Who reads no more than this waits for it, and will soon want something else.
-constexpr uint32_t kLoneReadBytes = kBasePageBytes;
-
 bool allows(RemoteAccess access, RemoteAccess needed) {
   return (static_cast<unsigned>(access) & static_cast<unsigned>(needed)) != 0;
 }
@@ -146,8 +143,6 @@ Status TcpEndpoint::on_read_request() {
     read.payload_bytes += segments_[i].length_bytes;
   }
   ++served_pushed_;
-  if (read.payload_bytes <= kLoneReadBytes && options_.look_for_reads > Clock::duration::zero())
-    look_until_ = deadline_in(options_.look_for_reads);
   frame_is_done();
   return {};
 }

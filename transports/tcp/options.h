@@ -27,10 +27,6 @@ struct TcpOptions {
   SendMethod send_method = SendMethod::kAutomatic;
   // A peer that is silent, or does not take what is sent to it, for this long is lost.
   milliseconds peer_timeout = seconds(10);
-  // After it has served a read of a page, an endpoint that waits looks for the next one for this
-  // long before it sleeps: to be woken takes longer than all else in serving a fault. Zero: it
-  // sleeps.
-  Clock::duration look_for_reads = microseconds(0);
   // Empty: the system's; on loopback "cubic", because a system whose default is BBR paces itself
   // there to about half of what the machine can do.
   std::string congestion_control;
