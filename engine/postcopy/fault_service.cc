@@ -7,7 +7,6 @@
 #include <array>
 #include <bit>
 
-#include "engine/base/thread_priority.h"
 #include "engine/postcopy/page_fetcher.h"
 
 namespace godwit::postcopy {
@@ -37,7 +36,6 @@ Status PageFetcher::serve_faults(FetchLane& lane, Endpoint& endpoint, const std:
     }
   } leave{*this};
   RETURN_IF_ERROR(wake_all());
-  put_thread_first();
 
   FaultState state;
   state.waiting.reserve(kWaitersMax);

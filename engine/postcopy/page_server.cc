@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <array>
 
-#include "engine/base/thread_priority.h"
-
 namespace godwit::postcopy {
 namespace {
 
@@ -58,7 +56,6 @@ uint32_t PageServer::losses() const {
 }
 
 void PageServer::run(Slot& slot, const std::stop_token& stop) {
-  if (slot.kind == FetchKind::kFaults) put_thread_first();
   Clock::duration back_off = kFirstBackOff;
   while (!stop.stop_requested()) {
     Status opened = open(slot);
