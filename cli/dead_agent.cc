@@ -5,7 +5,6 @@
 #include "engine/session/session_directory.h"
 
 namespace godwit::cli {
-namespace {}  // namespace
 
 bool may_have_said_ready(const SessionRecord& record) {
   if (record.committed) return true;

@@ -2,6 +2,7 @@
 #include "cli/progress_display.h"
 
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <utility>
 
@@ -15,6 +16,10 @@ constexpr milliseconds kLinePeriod{1000};
 constexpr std::string_view kEraseLine = "\r\033[K";
 
 }  // namespace
+
+DisplayStyle style_of_stderr() {
+  return ::isatty(STDERR_FILENO) == 1 ? DisplayStyle::kRedrawnLine : DisplayStyle::kLines;
+}
 
 ProgressDisplay::ProgressDisplay(DisplayStyle style, Output output)
     : style_(style), output_(std::move(output)) {}

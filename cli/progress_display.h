@@ -16,6 +16,9 @@ namespace godwit::cli {
 
 enum class DisplayStyle : uint8_t { kRedrawnLine = 1, kLines = 2 };
 
+// What suits standard error: a terminal, or a file.
+DisplayStyle style_of_stderr();
+
 // Thread: one at a time.
 class ProgressDisplay {
  public:

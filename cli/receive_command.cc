@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <unistd.h>
 #include <CLI/CLI.hpp>
 
 #include <memory>
@@ -86,9 +85,7 @@ Result<MigrationReport> migrate(const ReceiveOptions& options, LaneRails& lanes,
   destination_options.verification = options.verify ? Verification::kOn : Verification::kOff;
   ASSIGN_OR_RETURN(destination_options.reconnect_for, reconnect_time(options.agent));
 
-  DisplayStyle style =
-      ::isatty(STDERR_FILENO) == 1 ? DisplayStyle::kRedrawnLine : DisplayStyle::kLines;
-  ProgressDisplay display(style, write_stderr);
+  ProgressDisplay display(style_of_stderr(), write_stderr);
   DestinationMigration* running = nullptr;
   AgentSession agent({.role = SessionRole::kDestination,
                       .test_hold = options.agent.test_hold,
@@ -142,9 +139,7 @@ Result<Outcome> fetch_again(const ReceiveOptions& options, InterruptWatcher& int
   destination_options.software = kVersion;
   ASSIGN_OR_RETURN(destination_options.reconnect_for, reconnect_time(options.agent));
 
-  DisplayStyle style =
-      ::isatty(STDERR_FILENO) == 1 ? DisplayStyle::kRedrawnLine : DisplayStyle::kLines;
-  ProgressDisplay display(style, write_stderr);
+  ProgressDisplay display(style_of_stderr(), write_stderr);
   AgentSession agent({.role = SessionRole::kDestination,
                       .test_hold = options.agent.test_hold,
                       .session_name = {},

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <unistd.h>
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
@@ -95,9 +94,7 @@ Result<MigrationReport> migrate(const SendOptions& options, InterruptWatcher& in
       std::unique_ptr<ControlChannel> control,
       connect_control(options.to, security, deadline_in(kConnectPatience), interrupts.fd()));
 
-  DisplayStyle style =
-      ::isatty(STDERR_FILENO) == 1 ? DisplayStyle::kRedrawnLine : DisplayStyle::kLines;
-  ProgressDisplay display(style, write_stderr);
+  ProgressDisplay display(style_of_stderr(), write_stderr);
   AgentSession agent({.role = SessionRole::kSource,
                       .test_hold = options.agent.test_hold,
                       .session_name = {},
@@ -142,9 +139,7 @@ Result<MigrationReport> serve_again(const SendOptions& options, InterruptWatcher
   ASSIGN_OR_RETURN(const std::string record, read_recovery(session, SessionRole::kSource));
   ASSIGN_OR_RETURN(const auto guest, RecoveredQemuSource::open(record));
 
-  DisplayStyle style =
-      ::isatty(STDERR_FILENO) == 1 ? DisplayStyle::kRedrawnLine : DisplayStyle::kLines;
-  ProgressDisplay display(style, write_stderr);
+  ProgressDisplay display(style_of_stderr(), write_stderr);
   AgentSession agent({.role = SessionRole::kSource,
                       .test_hold = options.agent.test_hold,
                       .session_name = {},

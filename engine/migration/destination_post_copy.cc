@@ -5,6 +5,7 @@
 #include <bit>
 #include <utility>
 
+#include "engine/migration/post_copy_link.h"
 #include "engine/migration/states.h"
 
 namespace godwit {
@@ -17,11 +18,6 @@ constexpr Clock::duration kRetryPause = milliseconds(100);
 
 double to_microseconds(nanoseconds time) {
   return std::chrono::duration<double, std::micro>(time).count();
-}
-
-bool is_link_loss(const Error& error) {
-  return error.code == Errc::kPeerLost || error.code == Errc::kTimeout ||
-         error.code == Errc::kSystem;
 }
 
 }  // namespace
@@ -183,7 +179,7 @@ Result<bool> DestinationPostCopy::follow(ControlLink& link) {
     }
     if (Clock::now() >= next_progress) {
       const FetchProgress now = progress();
-      show(now);
+      parts_.observer.on_progress(progress_of(now, Clock::now() - began_));
       if (!link.send(now)) return false;
       next_progress = Clock::now() + kProgressPeriod;
     }
@@ -350,18 +346,6 @@ FetchProgress DestinationPostCopy::progress() const {
           .fault_p50_us = to_microseconds(latency.percentile(0.5)),
           .fault_p99_us = to_microseconds(latency.percentile(0.99)),
           .fault_max_us = to_microseconds(latency.percentile(1))};
-}
-
-void DestinationPostCopy::show(const FetchProgress& now) {
-  const double elapsed_s = to_seconds(Clock::now() - began_);
-  parts_.observer.on_progress(
-      {.phase = "post-copy",
-       .bytes_sent = now.fetched_bytes,
-       .bytes_remaining = now.outstanding_bytes,
-       .throughput_bytes_per_s = static_cast<double>(now.fetched_bytes) / std::max(elapsed_s, 1e-3),
-       .faults = now.faults,
-       .fault_p50_us = now.fault_p50_us,
-       .fault_p99_us = now.fault_p99_us});
 }
 
 void DestinationPostCopy::fill_report() {

@@ -109,7 +109,6 @@ class DestinationPostCopy {
   Status tell_complete(ControlLink* link);
   bool is_released(ControlLink& link);
   FetchProgress progress() const;
-  void show(const FetchProgress& progress);
   void fill_report();
 
   Parts parts_;

@@ -92,6 +92,7 @@ class SourceMigration {
   Status connect_lanes();
   void report_rails();
   Status arm();
+  Result<GuestPageSet> find_holes();
   Status send_first_round();
   Status copy_until_little_remains();
   Status scan_between_rounds();

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "engine/memory/zero_scan.h"
+#include "engine/migration/post_copy_link.h"
 #include "engine/migration/rail_ends.h"
 #include "engine/migration/states.h"
 
@@ -13,11 +14,6 @@ namespace {
 constexpr Clock::duration kFirstBackOff = milliseconds(20);
 constexpr Clock::duration kBackOffMax = seconds(2);
 constexpr size_t kRunsPerMessage = 1024;
-
-bool is_link_loss(const Error& error) {
-  return error.code == Errc::kPeerLost || error.code == Errc::kTimeout ||
-         error.code == Errc::kSystem;
-}
 
 }  // namespace
 
@@ -39,19 +35,25 @@ SourcePostCopy::~SourcePostCopy() {
 }
 
 Result<PreparePostCopy> SourcePostCopy::open_rails(const std::vector<const Rail*>& rails) {
-  PreparePostCopy offer;
-  offer.bandwidth_limit_bytes_per_s = options_.bandwidth_limit_bytes_per_s;
   for (const Rail* rail : rails) {
-    ServedRail served{.transport = rail->transport->capabilities().name, .regions = {}};
     std::vector<std::unique_ptr<MemoryRegion>> regions;
     for (const GuestBlock& block : parts_.memory) {
       ASSIGN_OR_RETURN(std::unique_ptr<MemoryRegion> region,
                        rail->transport->register_memory(block.memory, RemoteAccess::kRead));
-      served.regions.push_back(region->describe());
       regions.push_back(std::move(region));
     }
     rails_.push_back(rail);
     regions_.push_back(std::move(regions));
+  }
+  return offer();
+}
+
+PreparePostCopy SourcePostCopy::offer() const {
+  PreparePostCopy offer;
+  offer.bandwidth_limit_bytes_per_s = options_.bandwidth_limit_bytes_per_s;
+  for (size_t i = 0; i < rails_.size(); ++i) {
+    ServedRail served{.transport = rails_[i]->transport->capabilities().name, .regions = {}};
+    for (const auto& region : regions_[i]) served.regions.push_back(region->describe());
     offer.rails.push_back(std::move(served));
   }
   return offer;
@@ -214,14 +216,7 @@ Status SourcePostCopy::rejoin_over(std::unique_ptr<ControlChannel> channel) {
     for (const Rail& rail : parts_.rails) rails.push_back(&rail);
     RETURN_IF_ERROR(open_rails(rails));
   }
-  PreparePostCopy offer;
-  offer.bandwidth_limit_bytes_per_s = options_.bandwidth_limit_bytes_per_s;
-  for (size_t i = 0; i < rails_.size(); ++i) {
-    ServedRail served{.transport = rails_[i]->transport->capabilities().name, .regions = {}};
-    for (const auto& region : regions_[i]) served.regions.push_back(region->describe());
-    offer.rails.push_back(std::move(served));
-  }
-  RETURN_IF_ERROR(link.send(offer));
+  RETURN_IF_ERROR(link.send(offer()));
   ASSIGN_OR_RETURN(const PostCopyPrepared prepared, link.expect<PostCopyPrepared>(deadline));
   std::vector<Rail> rails;
   for (const Rail* rail : rails_) rails.push_back(*rail);
@@ -245,16 +240,7 @@ void SourcePostCopy::take(const FetchProgress& progress) {
   report.fault_p50_us = progress.fault_p50_us;
   report.fault_p99_us = progress.fault_p99_us;
   report.fault_max_us = progress.fault_max_us;
-  const double elapsed_s = to_seconds(Clock::now() - began_);
-  parts_.observer.on_progress(
-      {.phase = "post-copy",
-       .bytes_sent = progress.fetched_bytes,
-       .bytes_remaining = progress.outstanding_bytes,
-       .throughput_bytes_per_s =
-           static_cast<double>(progress.fetched_bytes) / std::max(elapsed_s, 1e-3),
-       .faults = progress.faults,
-       .fault_p50_us = progress.fault_p50_us,
-       .fault_p99_us = progress.fault_p99_us});
+  parts_.observer.on_progress(progress_of(progress, Clock::now() - began_));
 }
 
 // Only a help: what is not told to be zero is fetched. So a connection that is lost meanwhile is

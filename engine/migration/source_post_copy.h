@@ -40,8 +40,8 @@ class SourcePostCopy {
   SourcePostCopy(Parts parts, const SourceOptions& options);
   ~SourcePostCopy();
 
-  // Makes memory readable by these rails, which are numbered so for FetchLane. Errors: when no rail
-  // can do it; those that cannot are noted in the report.
+  // Makes memory readable by these rails, which are numbered so for FetchLane. Errors: the first
+  // rail's that cannot do it.
   Result<PreparePostCopy> open_rails(const std::vector<const Rail*>& rails);
 
   // Opens the fetch lanes; `opener` numbers the rails as open_rails() did. Errors: no lane.
@@ -61,6 +61,7 @@ class SourcePostCopy {
 
   // Until the destination has all (true), or the connection is lost (false).
   Result<bool> follow(ControlLink& link);
+  PreparePostCopy offer() const;
   Status rejoin();
   Status rejoin_over(std::unique_ptr<ControlChannel> channel);
   void take(const FetchProgress& progress);

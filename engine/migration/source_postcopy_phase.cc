@@ -75,14 +75,7 @@ Status SourceMigration::prepare_at_once() {
   const GuestMemory& memory = parts_.guest.memory();
   pending_ = {empty_page_set(memory), empty_page_set(memory), empty_page_set(memory)};
   present_ = empty_page_set(memory);
-  GuestPageSet holes = empty_page_set(memory);
-  for (size_t block = 0; block < memory.size(); ++block) {
-    RETURN_IF_ERROR(find_present_pages(memory[block], present_[block]));
-    holes[block].set_all();
-    holes[block].subtract(present_[block]);
-  }
-  report_.hole_bytes = count_bytes(memory, holes);
-  report_.setup_ms = to_milliseconds(Clock::now() - begin_);
+  ASSIGN_OR_RETURN(GuestPageSet holes, find_holes());
   RETURN_IF_ERROR(
       begin_round(RoundKind::kLive, empty_page_set(memory), std::move(holes), SourceMemory::kLive));
   RETURN_IF_ERROR(finish_round());

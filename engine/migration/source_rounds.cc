@@ -40,7 +40,8 @@ Status SourceMigration::arm() {
   return {};
 }
 
-Status SourceMigration::send_first_round() {
+// Fills present_, and returns the rest. The first page can leave from then on.
+Result<GuestPageSet> SourceMigration::find_holes() {
   const GuestMemory& memory = parts_.guest.memory();
   GuestPageSet holes = empty_page_set(memory);
   for (size_t block = 0; block < memory.size(); ++block) {
@@ -50,7 +51,12 @@ Status SourceMigration::send_first_round() {
   }
   report_.hole_bytes = count_bytes(memory, holes);
   report_.setup_ms = to_milliseconds(Clock::now() - begin_);
-  remaining_at_round_start_ = remaining_bytes_ = count_bytes(memory, present_);
+  return holes;
+}
+
+Status SourceMigration::send_first_round() {
+  ASSIGN_OR_RETURN(GuestPageSet holes, find_holes());
+  remaining_at_round_start_ = remaining_bytes_ = count_bytes(parts_.guest.memory(), present_);
 
   RETURN_IF_ERROR(
       begin_round(RoundKind::kLive, GuestPageSet(present_), std::move(holes), SourceMemory::kLive));

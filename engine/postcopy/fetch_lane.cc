@@ -44,20 +44,12 @@ Status FetchLane::fetch(const Claim& claim) {
 
 Status FetchLane::post_more(uint32_t index) {
   Slot& slot = slots_[index];
-  const Claim& claim = slot.claim;
-  const uint64_t begin = claim.pages.first_page * parts_.memory[claim.block].page_size_bytes;
   std::array<TransferOp, kBatch> batch;
   while (slot.posted_bytes < slot.size_bytes) {
     size_t count = 0;
     for (uint64_t at = slot.posted_bytes; at < slot.size_bytes && count < kBatch;
          at += kOperationBytesMax) {
-      batch[count++] = {
-          .local = regions_.local[claim.block],
-          .local_offset_bytes = begin + at,
-          .remote = regions_.remote[claim.block],
-          .remote_offset_bytes = begin + at,
-          .size_bytes = static_cast<uint32_t>(std::min(kOperationBytesMax, slot.size_bytes - at)),
-          .tag = make_tag(index, at / kOperationBytesMax)};
+      batch[count++] = piece_at(index, at);
     }
     ASSIGN_OR_RETURN(const size_t accepted, endpoint_.post_reads(std::span(batch).first(count)));
     for (size_t i = 0; i < accepted; ++i) slot.posted_bytes += batch[i].size_bytes;
@@ -67,6 +59,19 @@ Status FetchLane::post_more(uint32_t index) {
     }
   }
   return {};
+}
+
+// The operation that reads the piece of the slot's claim which begins there.
+TransferOp FetchLane::piece_at(uint32_t index, uint64_t at) const {
+  const Slot& slot = slots_[index];
+  const Claim& claim = slot.claim;
+  const uint64_t begin = claim.pages.first_page * parts_.memory[claim.block].page_size_bytes;
+  return {.local = regions_.local[claim.block],
+          .local_offset_bytes = begin + at,
+          .remote = regions_.remote[claim.block],
+          .remote_offset_bytes = begin + at,
+          .size_bytes = static_cast<uint32_t>(std::min(kOperationBytesMax, slot.size_bytes - at)),
+          .tag = make_tag(index, at / kOperationBytesMax)};
 }
 
 Status FetchLane::take(Deadline deadline, const Arrived& arrived) {
@@ -86,25 +91,16 @@ Status FetchLane::account_for(const Completion& completion, const Arrived& arriv
   if (completion.status == OpStatus::kFlushed) {
     return fail(Errc::kPeerLost, "the connection ended while pages were being fetched");
   }
-  const uint64_t at = piece_of(completion.tag) * kOperationBytesMax;
-  const uint64_t size = std::min(kOperationBytesMax, slot.size_bytes - at);
+  const TransferOp piece = piece_at(index, piece_of(completion.tag) * kOperationBytesMax);
   if (completion.status == OpStatus::kTorn) {
     if (++torn_in_a_row_ > kTornMax)
       return fail(Errc::kCorrupt, "pages that nobody writes arrive damaged, again and again");
-    const Claim& claim = slot.claim;
-    const uint64_t begin = claim.pages.first_page * parts_.memory[claim.block].page_size_bytes;
-    const TransferOp again{.local = regions_.local[claim.block],
-                           .local_offset_bytes = begin + at,
-                           .remote = regions_.remote[claim.block],
-                           .remote_offset_bytes = begin + at,
-                           .size_bytes = static_cast<uint32_t>(size),
-                           .tag = completion.tag};
-    ASSIGN_OR_RETURN(const size_t accepted, endpoint_.post_reads(std::span(&again, 1)));
+    ASSIGN_OR_RETURN(const size_t accepted, endpoint_.post_reads(std::span(&piece, 1)));
     if (accepted == 0) return fail(Errc::kPeerLost, "no room to ask for a damaged page again");
     return {};
   }
   torn_in_a_row_ = 0;
-  slot.arrived_bytes += size;
+  slot.arrived_bytes += piece.size_bytes;
   return slot.arrived_bytes == slot.size_bytes ? finish(index, arrived) : Status();
 }
 

@@ -79,6 +79,7 @@ class FetchLane {
     uint64_t size_bytes;
   };
 
+  TransferOp piece_at(uint32_t slot, uint64_t at) const;
   Status post_more(uint32_t slot);
   Status account_for(const Completion& completion, const Arrived& arrived);
   Status finish(uint32_t slot, const Arrived& arrived);
