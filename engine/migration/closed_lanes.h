@@ -6,8 +6,9 @@
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <mutex>
-#include <set>
+#include <optional>
 #include <string>
 
 #include "engine/migration/interruption.h"
@@ -27,9 +28,10 @@ class ClosedLanes {
   // `reason` is empty for a lane that we wanted closed.
   void note(uint32_t lane, const std::string& reason) {
     std::lock_guard lock(mutex_);
-    closed_.insert(lane);
+    // The first word on a lane says why it was lost; a second one answers our wish to close it.
+    closed_.try_emplace(lane, reason);
     changed_.notify_all();
-    if (watcher_) watcher_(lane, reason);
+    if (watcher_) watcher_(lane);
   }
 
   bool contains(uint32_t lane) const {
@@ -37,16 +39,18 @@ class ClosedLanes {
     return closed_.contains(lane);
   }
 
-  // Returns whether it is closed, waiting for that until the deadline, an interruption or end().
-  bool wait_for(uint32_t lane, Deadline deadline) {
+  // Returns the reason of one that is closed, waiting for that until the deadline, an interruption
+  // or end().
+  std::optional<std::string> wait_for(uint32_t lane, Deadline deadline) {
     std::unique_lock lock(mutex_);
     changed_.wait_until(lock, deadline,
                         [&] { return closed_.contains(lane) || interruption_.raised() || ended_; });
-    return closed_.contains(lane);
+    const auto found = closed_.find(lane);
+    return found == closed_.end() ? std::nullopt : std::optional(found->second);
   }
 
   // Tells `watcher` of every lane from now on, from note(), until end().
-  using Watcher = std::function<void(uint32_t lane, const std::string& reason)>;
+  using Watcher = std::function<void(uint32_t lane)>;
   void watch(Watcher watcher) {
     std::lock_guard lock(mutex_);
     watcher_ = std::move(watcher);
@@ -64,7 +68,7 @@ class ClosedLanes {
   Interruption& interruption_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  std::set<uint32_t> closed_;
+  std::map<uint32_t, std::string> closed_;
   bool ended_ = false;
   Watcher watcher_;
   Interruption::Hook wake_;

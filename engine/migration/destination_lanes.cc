@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "engine/lane_loss.h"
+#include "engine/memory/page_storage.h"
 #include "engine/memory/zero_scan.h"
 
 namespace godwit {
@@ -154,7 +155,8 @@ Status DestinationLanes::handle(Endpoint& endpoint, const LaneMessage& message,
   }
   if (const auto* zeroes = std::get_if<ZeroRuns>(&message)) {
     RETURN_IF_ERROR(validate(*zeroes, parts_.memory));
-    zeroed_pages += clear(*zeroes);
+    ASSIGN_OR_RETURN(const uint64_t cleared, clear(*zeroes));
+    zeroed_pages += cleared;
     return {};
   }
   if (const auto* end = std::get_if<RoundEnd>(&message)) {
@@ -164,11 +166,16 @@ Status DestinationLanes::handle(Endpoint& endpoint, const LaneMessage& message,
   return fail(Errc::kCorrupt, "the source sent a lane message that only a destination sends");
 }
 
-uint64_t DestinationLanes::clear(const ZeroRuns& zeroes) {
+Result<uint64_t> DestinationLanes::clear(const ZeroRuns& zeroes) {
   const GuestBlock& block = parts_.memory[zeroes.block];
   const PageBitmap& present = parts_.present_at_start[zeroes.block];
   uint64_t cleared = 0;
   for (const PageRun& run : zeroes.runs) {
+    // What was sent by a lane that was lost may be a hole still.
+    if (zeroes.history != PageHistory::kUntouched) {
+      RETURN_IF_ERROR(ensure_storage(
+          block.memory.subspan(run.first_page * kBasePageBytes, run.page_count * kBasePageBytes)));
+    }
     for (uint64_t page = run.first_page; page < run.first_page + run.page_count; ++page) {
       // To look at a hole through the mapping would allocate it.
       const uint64_t offset = page * kBasePageBytes;

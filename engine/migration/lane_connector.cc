@@ -30,10 +30,10 @@ Result<precopy::OpenedLane> LaneConnector::open(size_t rail) {
   return precopy::OpenedLane{number, std::move(*endpoint)};
 }
 
-Status LaneConnector::close(uint32_t number) {
-  if (parts_.closed.contains(number)) return {};
-  RETURN_IF_ERROR(parts_.link.send(CloseLane{number}));
-  if (parts_.closed.wait_for(number, deadline_in(peer_timeout_))) return {};
+Result<std::string> LaneConnector::close(uint32_t number) {
+  if (!parts_.closed.contains(number)) RETURN_IF_ERROR(parts_.link.send(CloseLane{number}));
+  const auto reason = parts_.closed.wait_for(number, deadline_in(peer_timeout_));
+  if (reason) return *reason;
   RETURN_IF_ERROR(parts_.interruption.check());
   return fail(Errc::kPeerLost, "the destination did not close a lost lane within {:.0f} s",
               to_seconds(peer_timeout_));

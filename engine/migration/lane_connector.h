@@ -35,7 +35,7 @@ class LaneConnector final : public precopy::LaneOpener {
   LaneConnector(const Parts& parts, std::vector<JoinedRail> rails, Clock::duration peer_timeout);
 
   Result<precopy::OpenedLane> open(size_t rail) override;
-  Status close(uint32_t number) override;
+  Result<std::string> close(uint32_t number) override;
 
  private:
   Parts parts_;

@@ -212,8 +212,7 @@ Status SourceMigration::connect_lanes() {
       options_.lanes == 0 ? default_lane_count() : options_.lanes);
   place_lanes();
   RETURN_IF_ERROR(lanes_->connect());
-  closed_lanes_.watch(
-      [this](uint32_t lane, const std::string& reason) { lanes_->lose(lane, reason); });
+  closed_lanes_.watch([this](uint32_t lane) { lanes_->lose(lane); });
   return link_->send(LanesReady{});
 }
 

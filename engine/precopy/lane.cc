@@ -250,6 +250,14 @@ Status Lane::take_completions(Deadline deadline) {
   return account_for(count);
 }
 
+// Of a lane that has flushed operations: its endpoint says why when none is left.
+Status Lane::why_it_ended() {
+  while (true) {
+    ASSIGN_OR_RETURN(const size_t count, endpoint_->poll(completions_, Deadline{}));
+    if (count == 0) return fail(Errc::kPeerLost, "a lane ended with pages on their way");
+  }
+}
+
 // Notes what became of the first `count` operations in completions_.
 Status Lane::account_for(size_t count) {
   CHECK(count <= in_flight_);
@@ -259,7 +267,7 @@ Status Lane::account_for(size_t count) {
     const Tag tag = decode_tag(completion.tag);
     in_flight_bytes_ -= tag.base_pages * kBasePageBytes;
     if (completion.status == OpStatus::kFlushed) {
-      return fail(Errc::kPeerLost, "a lane's connection ended with pages on their way");
+      return why_it_ended();
     }
     if (completion.status != OpStatus::kTorn) continue;
     const uint64_t base_pages = context_.memory[tag.block].page_size_bytes / kBasePageBytes;

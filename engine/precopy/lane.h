@@ -96,6 +96,7 @@ class Lane {
   Status wait_until(Clock::time_point moment);
   Status take_completions(Deadline deadline);
   Status account_for(size_t count);
+  Status why_it_ended();
 
   const LaneContext& context_;
   const RailMemory& rail_;

@@ -35,6 +35,13 @@ size_t count_always(const std::vector<RailUse>& uses) {
   return static_cast<size_t>(std::ranges::count(uses, RailUse::kAlways));
 }
 
+// A lane that was shut down here on the destination's word has no reason of its own.
+Error lost_at_both_ends(const Error& here, const std::string& there) {
+  if (here.code == Errc::kCancelled)
+    return fail(Errc::kPeerLost, "lost at the destination: {}", there).value();
+  return fail(Errc::kPeerLost, "{}; at the destination: {}", to_string(here), there).value();
+}
+
 }  // namespace
 
 LaneGroup::LaneGroup(const LaneContext& context, LaneOpener& opener, std::vector<RailUse> uses,
@@ -138,19 +145,16 @@ Status LaneGroup::open_lane(Slot& slot, size_t rail) {
   std::lock_guard lanes_lock(lanes_mutex_);
   slot.rail = rail;
   slot.number = opened->number;
-  slot.lost_there.clear();
   slot.lane = std::move(lane);
   // Raised before the lane was there to be shut down.
   if (context_.interruption.raised()) slot.lane->shut_down();
   return {};
 }
 
-void LaneGroup::lose(uint32_t number, const std::string& reason) {
+void LaneGroup::lose(uint32_t number) {
   std::lock_guard lock(lanes_mutex_);
   for (const auto& slot : slots_) {
-    if (!slot->lane || slot->number != number) continue;
-    slot->lost_there = reason;
-    slot->lane->shut_down();
+    if (slot->lane && slot->number == number) slot->lane->shut_down();
   }
 }
 
@@ -386,17 +390,15 @@ Status LaneGroup::confirm(Slot& slot, const PageTransfer& transfer) {
 void LaneGroup::recover(Slot& slot, Error reason) {
   if (context_.interruption.raised() || !is_lane_loss(reason)) return give_up(reason);
   {
-    std::lock_guard lock(lanes_mutex_);
-    if (!slot.lost_there.empty())
-      reason = fail(Errc::kPeerLost, "lost at the destination: {}", slot.lost_there).value();
-  }
-  {
     std::lock_guard lock(mutex_);
     if (error_) return;
   }
   const Clock::time_point noticed = Clock::now();
   const size_t rail = slot.rail;
   drop_lane(slot);
+  // Before its pages travel by another lane: an old write must not overtake a newer one.
+  const Result<std::string> lost_there = opener_.close(slot.number);
+  if (lost_there && !lost_there->empty()) reason = lost_at_both_ends(reason, *lost_there);
   {
     std::lock_guard lock(mutex_);
     ++rails_[rail].losses;
@@ -404,8 +406,7 @@ void LaneGroup::recover(Slot& slot, Error reason) {
     last_loss_ = reason;
     ++losses_since_;
   }
-  // Before its pages travel by another lane: an old write must not overtake a newer one.
-  if (!opener_.close(slot.number)) return give_up(reason);
+  if (!lost_there) return give_up(reason);
   slot.next_try = Clock::now() + kRetryInterval;
   queue_.put_back(slot.taken);
   slot.taken.clear();

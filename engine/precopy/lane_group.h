@@ -87,8 +87,8 @@ class LaneGroup {
 
   std::vector<RailCounters> rails() const;
 
-  // The lane of this number does not work at its other end, which says why.
-  void lose(uint32_t number, const std::string& reason);
+  // The lane of this number does not work at its other end.
+  void lose(uint32_t number);
 
  private:
   // A thread with a lane, or on the way to one.
@@ -98,7 +98,6 @@ class LaneGroup {
     size_t rail = 0;
     uint32_t number = 0;
     std::unique_ptr<Lane> lane;     // null while there is none
-    std::string lost_there;         // why its other end says that it does not work
     std::vector<ChunkIndex> taken;  // in this round, since the lane last confirmed all
     OpenChunk open;                 // the chunk being sent
     Share share = Share::kOwn;      // of that chunk

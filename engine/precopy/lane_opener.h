@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "engine/base/result.h"
 #include "engine/transport.h"
@@ -27,8 +28,9 @@ class LaneOpener {
   virtual Result<OpenedLane> open(size_t rail) = 0;
 
   // Called once the lane's endpoint is gone. On success nothing that it wrote can still arrive at
-  // the destination, so that its pages may be sent by another lane.
-  virtual Status close(uint32_t number) = 0;
+  // the destination, so that its pages may be sent by another lane. Returns why the destination
+  // lost it, or nothing where it did not.
+  virtual Result<std::string> close(uint32_t number) = 0;
 
  protected:
   LaneOpener() = default;

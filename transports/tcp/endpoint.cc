@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "engine/base/check.h"
+#include "engine/memory/page_storage.h"
 #include "transports/tcp/checksum.h"
 #include "transports/tcp/socket.h"
 
@@ -180,11 +181,7 @@ void TcpEndpoint::die_of_socket(int os_errno) {
         Farewell::kNone);
   } else if (os_errno == EFAULT) {
     // Our side's fault: registered memory has holes, and the kernel found no page to fill one.
-    die(fail(Errc::kSystem,
-             "there is no space for a page of guest memory: the tmpfs behind it is full, or a "
-             "memory limit is reached")
-            .value(),
-        Farewell::kTellPeer);
+    die(no_storage_for_page(), Farewell::kTellPeer);
   } else {
     Error error = fail(Errc::kPeerLost, "the connection to {} broke", peer_).value();
     error.os_errno = os_errno;

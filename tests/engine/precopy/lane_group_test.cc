@@ -89,10 +89,12 @@ class Hosts final : public LaneOpener {
                                                   deadline_in(seconds(5))));
     return OpenedLane{number, std::move(endpoint)};
   }
-  Status close(uint32_t number) override {
+  Result<std::string> close(uint32_t number) override {
     far_lanes_->close(number);
-    return {};
+    return word_of_the_destination_;
   }
+  // What the destination says of every lane that is closed.
+  void set_word_of_the_destination(std::string word) { word_of_the_destination_ = std::move(word); }
 
   const LaneContext& context() const { return context_; }
   Interruption& interruption() { return interruption_; }
@@ -137,6 +139,7 @@ class Hosts final : public LaneOpener {
                        .interruption = interruption_,
                        .stall_max = seconds(1)};
   std::unique_ptr<DestinationLanes> far_lanes_;
+  std::string word_of_the_destination_;
   std::atomic<uint32_t> next_lane_{0};
   uint32_t round_ = 0;
 };
@@ -169,6 +172,22 @@ TEST(LaneGroup, SendsWhatALostRailCarriedByTheOther) {
   ASSERT_TRUE(lanes.rails()[0].last_loss);
   EXPECT_EQ(lanes.rails()[0].last_loss->code, Errc::kPeerLost);
   EXPECT_GT(lanes.rails()[1].bytes_sent, 0U);
+}
+
+TEST(LaneGroup, SaysWhyBothEndsLostALane) {
+  Hosts hosts({kBroken, kSound});
+  hosts.set_word_of_the_destination("there is no space for a page");
+  LaneGroup lanes(hosts.context(), hosts, {RailUse::kAlways, RailUse::kAlways}, 2);
+  ASSERT_TRUE(lanes.connect());
+
+  EXPECT_TRUE(hosts.send_all(lanes));
+
+  ASSERT_TRUE(lanes.rails()[0].last_loss);
+  const std::string reason(lanes.rails()[0].last_loss->text());
+  // Of the endpoint, and not that its operations were flushed.
+  EXPECT_NE(reason.find("the fault plan ended the connection"), std::string::npos) << reason;
+  EXPECT_NE(reason.find("at the destination: there is no space for a page"), std::string::npos)
+      << reason;
 }
 
 TEST(LaneGroup, FallsBackToTheLastResortOnlyWhenNothingElseWorks) {
