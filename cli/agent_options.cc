@@ -9,16 +9,7 @@
 
 namespace godwit::cli {
 
-void add_agent_options(CLI::App& command, AgentOptions& options) {
-  command.add_option("--qmp", options.qmp, "QEMU's QMP socket (-qmp unix:PATH,server=on,wait=off)")
-      ->required()
-      ->type_name("PATH");
-  command.add_option("--pid", options.pid, "QEMU's process, when QMP goes through another one")
-      ->check(CLI::PositiveNumber)
-      ->type_name("PID");
-  command.add_option("--json", options.json, "Write the report as JSON; - is stdout")
-      ->type_name("FILE");
-
+void add_peer_options(CLI::App& command, AgentOptions& options) {
   auto* security = command.add_option_group("Security", "Who may take part");
   security->add_option("--psk-file", options.psk_file, "TLS 1.3 with the key in this file")
       ->type_name("FILE");
@@ -39,6 +30,19 @@ void add_agent_options(CLI::App& command, AgentOptions& options) {
       .add_option("--rail", options.rails, "RDMA device to use; several times for several rails")
       ->type_name("DEV[:PORT][/GID]");
   command.add_flag("--no-checksum", options.no_checksum, "Send pages over TCP without CRC32C");
+}
+
+void add_agent_options(CLI::App& command, AgentOptions& options) {
+  command.add_option("--qmp", options.qmp, "QEMU's QMP socket (-qmp unix:PATH,server=on,wait=off)")
+      ->required()
+      ->type_name("PATH");
+  command.add_option("--pid", options.pid, "QEMU's process, when QMP goes through another one")
+      ->check(CLI::PositiveNumber)
+      ->type_name("PID");
+  command.add_option("--json", options.json, "Write the report as JSON; - is stdout")
+      ->type_name("FILE");
+
+  add_peer_options(command, options);
   command
       .add_option("--reconnect-for", options.reconnect_for,
                   "How long to try to replace a connection lost in post-copy (default: for ever)")

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The options that `send` and `receive` share, and what follows from them.
+// The options that the agents share, and what follows from them.
 #pragma once
 
 #include <string>
@@ -31,7 +31,9 @@ struct AgentOptions {
   std::string test_hold;           // a state's name
 };
 
-// `options` has to stay where it is until the command line is parsed.
+// `options` has to stay where it is until the command line is parsed. The first are those about the
+// other host and the way there, which the second has as well.
+void add_peer_options(CLI::App& command, AgentOptions& options);
 void add_agent_options(CLI::App& command, AgentOptions& options);
 
 // Errors: kRefused.

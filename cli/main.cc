@@ -42,6 +42,7 @@ int main(int argc, char** argv) {
   godwit::cli::ExitCode exit_code = godwit::cli::ExitCode::kCompleted;
   godwit::cli::add_send_command(app, exit_code);
   godwit::cli::add_receive_command(app, exit_code);
+  godwit::cli::add_relay_command(app, exit_code);
   godwit::cli::add_cancel_command(app, exit_code);
   godwit::cli::add_resume_command(app, exit_code);
   godwit::cli::add_status_command(app, exit_code);

@@ -62,6 +62,11 @@ Status DestinationMigration::negotiate() {
         "install the same version of godwit on both hosts",
         hello.software, hello.protocol_version, options_.software, kProtocolVersion);
   }
+  if (hello.purpose != Purpose::kMigrate) {
+    return fail(Errc::kRefused, "this agent waits for `godwit send`, not for {}",
+                hello.purpose == Purpose::kRelay ? "`godwit relay`"
+                                                 : "one that comes back to a guest");
+  }
   report_.session = hello.session;
   enter(DestinationState::kNegotiating);
   RETURN_IF_ERROR(link_->send(Hello{.protocol_version = kProtocolVersion,

@@ -46,8 +46,21 @@ void describe(Fields& fields, OneOf<FetchLane> auto& message) {
   fields.number("rail", message.rail);
 }
 
+template <typename Fields>
+void describe(Fields& fields, OneOf<StreamFilled> auto& message) {
+  fields.number("total_bytes", message.total_bytes);
+  fields.choice("end", message.end, StreamEnd::kEnded);
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<StreamDrained> auto& message) {
+  fields.number("total_bytes", message.total_bytes);
+  fields.choice("end", message.end, StreamEnd::kEnded);
+}
+
 // Names in the order of LaneMessage.
-constexpr const char* kNames[] = {"ZeroRuns", "RoundEnd", "RoundDone", "FetchLane"};
+constexpr const char* kNames[] = {"ZeroRuns",  "RoundEnd",     "RoundDone",
+                                  "FetchLane", "StreamFilled", "StreamDrained"};
 static_assert(std::size(kNames) == std::variant_size_v<LaneMessage>);
 static_assert(1 + 4 + 1 + 4 + kZeroRunsMax * sizeof(PageRun) <= kLaneMessageBytesMax);
 
@@ -96,6 +109,10 @@ Result<LaneMessage> decode_lane_message(std::span<const std::byte> bytes) {
       return decode_fields<RoundDone>(fields_bytes, kNames[2]);
     case 4:
       return decode_fields<FetchLane>(fields_bytes, kNames[3]);
+    case 5:
+      return decode_fields<StreamFilled>(fields_bytes, kNames[4]);
+    case 6:
+      return decode_fields<StreamDrained>(fields_bytes, kNames[5]);
     default:
       return fail(Errc::kCorrupt, "lane message of unknown type {}", type);
   }

@@ -60,7 +60,28 @@ struct FetchLane {
   friend bool operator==(const FetchLane&, const FetchLane&) = default;
 };
 
-using LaneMessage = std::variant<ZeroRuns, RoundEnd, RoundDone, FetchLane>;
+enum class StreamEnd : uint8_t { kOpen = 1, kEnded = 2 };
+
+// To the receiver of a byte stream: this much was written into the ring in all, and after kEnded
+// nothing comes.
+struct StreamFilled {
+  uint64_t total_bytes = 0;
+  StreamEnd end = StreamEnd::kOpen;
+
+  friend bool operator==(const StreamFilled&, const StreamFilled&) = default;
+};
+
+// To its sender: this much was passed on in all, and has room in the ring again. After kEnded
+// nobody takes any more.
+struct StreamDrained {
+  uint64_t total_bytes = 0;
+  StreamEnd end = StreamEnd::kOpen;
+
+  friend bool operator==(const StreamDrained&, const StreamDrained&) = default;
+};
+
+using LaneMessage =
+    std::variant<ZeroRuns, RoundEnd, RoundDone, FetchLane, StreamFilled, StreamDrained>;
 
 const char* name_of(const LaneMessage& message);
 

@@ -37,7 +37,7 @@ void describe(Fields& fields, OneOf<Hello> auto& message) {
   fields.require("session", "is not 16 hexadecimal digits",
                  [&] { return is_session_name(message.session); });
   fields.choice("role", message.role, Role::kDestination);
-  fields.choice("purpose", message.purpose, Purpose::kRejoin);
+  fields.choice("purpose", message.purpose, Purpose::kRelay);
 }
 
 template <typename Fields>
@@ -256,6 +256,23 @@ void describe(Fields&, OneOf<FetchComplete> auto&) {}
 template <typename Fields>
 void describe(Fields&, OneOf<Released> auto&) {}
 
+template <typename Fields>
+void describe(Fields& fields, OneOf<OpenStream> auto& message) {
+  fields.list("rails", message.rails, {.count_max = kRailsMax, .element_bytes_min = 4 + 4},
+              kDescribeElement);
+  fields.require("rails", "is empty", [&] { return !message.rails.empty(); });
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<StreamOpened> auto& message) {
+  fields.list("rails", message.rails,
+              {.count_max = kRailsMax, .element_bytes_min = 4 + 4 + 4 + 4 + 4}, kDescribeElement);
+  fields.require("rails", "is empty", [&] { return !message.rails.empty(); });
+}
+
+template <typename Fields>
+void describe(Fields&, OneOf<StreamClosed> auto&) {}
+
 // Names in the order of ControlMessage.
 constexpr const char* kNames[] = {"Hello",          "Offer",           "Accept",
                                   "Refuse",         "CloseLane",       "LaneClosed",
@@ -265,7 +282,8 @@ constexpr const char* kNames[] = {"Hello",          "Offer",           "Accept",
                                   "Running",        "Returned",        "Abort",
                                   "Heartbeat",      "PreparePostCopy", "PostCopyPrepared",
                                   "MissingPages",   "ZeroPages",       "FetchProgress",
-                                  "FetchComplete",  "Released"};
+                                  "FetchComplete",  "Released",        "OpenStream",
+                                  "StreamOpened",   "StreamClosed"};
 static_assert(std::size(kNames) == std::variant_size_v<ControlMessage>);
 
 template <size_t kIndex>

@@ -22,7 +22,7 @@
 namespace godwit {
 
 // Two agents that do not speak the same version refuse each other.
-inline constexpr uint32_t kProtocolVersion = 2;
+inline constexpr uint32_t kProtocolVersion = 3;
 
 // Limits. A list that is longer must not be sent (CHECK); a text that is longer is cut.
 inline constexpr size_t kNameBytesMax = 256;
@@ -41,8 +41,9 @@ inline constexpr size_t kPageRunsMax = 4096;
 enum class Role : uint8_t { kSource = 1, kDestination = 2 };
 enum class Verification : uint8_t { kOff = 1, kOn = 2 };
 enum class PayloadChecksum : uint8_t { kNone = 1, kCrc32c = 2 };
-// What a connection is for: a migration, or the rest of one whose guest was handed over already.
-enum class Purpose : uint8_t { kMigrate = 1, kRejoin = 2 };
+// What a connection is for: a migration, the rest of one whose guest was handed over already, or a
+// byte stream that is only passed on.
+enum class Purpose : uint8_t { kMigrate = 1, kRejoin = 2, kRelay = 3 };
 // How far the destination of a rejoined session is.
 enum class HandOver : uint8_t { kUncommitted = 1, kCommitted = 2 };
 
@@ -288,11 +289,31 @@ struct Released {
   friend bool operator==(const Released&, const Released&) = default;
 };
 
+// Source -> destination: a byte stream, which the destination passes on to where it belongs.
+struct OpenStream {
+  std::vector<ServedRail> rails;  // 1 .. kRailsMax; one region each: where what comes back arrives
+
+  friend bool operator==(const OpenStream&, const OpenStream&) = default;
+};
+
+// Destination -> source: it has somewhere to go. Stream lanes (lane_messages.h) may come.
+struct StreamOpened {
+  std::vector<AcceptedRail> rails;  // 1 .. kRailsMax; one region each: where it arrives
+
+  friend bool operator==(const StreamOpened&, const StreamOpened&) = default;
+};
+
+// Destination -> source: both directions have ended, and everything was passed on.
+struct StreamClosed {
+  friend bool operator==(const StreamClosed&, const StreamClosed&) = default;
+};
+
 using ControlMessage =
     std::variant<Hello, Offer, Accept, Refuse, CloseLane, LaneClosed, LanesReady, StatePiece,
                  StateEnd, VerifyRequest, VerifyHashes, VerifyResult, MemoryComplete, Ready, Commit,
                  Running, Returned, Abort, Heartbeat, PreparePostCopy, PostCopyPrepared,
-                 MissingPages, ZeroPages, FetchProgress, FetchComplete, Released>;
+                 MissingPages, ZeroPages, FetchProgress, FetchComplete, Released, OpenStream,
+                 StreamOpened, StreamClosed>;
 
 // "Offer", for messages to people.
 const char* name_of(const ControlMessage& message);

@@ -19,7 +19,7 @@ Hello RandomMessages::any() {
   message.software = text(40);
   for (int i = 0; i < 16; ++i) message.session.push_back("0123456789abcdef"[below(16)]);
   message.role = below(2) == 0 ? Role::kSource : Role::kDestination;
-  message.purpose = below(2) == 0 ? Purpose::kMigrate : Purpose::kRejoin;
+  message.purpose = static_cast<Purpose>(1 + below(3));
   return message;
 }
 
@@ -197,6 +197,31 @@ Released RandomMessages::any() {
 }
 
 template <>
+OpenStream RandomMessages::any() {
+  return {any<PreparePostCopy>().rails};
+}
+
+template <>
+StreamOpened RandomMessages::any() {
+  return {any<Accept>().rails};
+}
+
+template <>
+StreamClosed RandomMessages::any() {
+  return {};
+}
+
+template <>
+StreamFilled RandomMessages::any() {
+  return {number(), static_cast<StreamEnd>(1 + below(2))};
+}
+
+template <>
+StreamDrained RandomMessages::any() {
+  return {number(), static_cast<StreamEnd>(1 + below(2))};
+}
+
+template <>
 FetchLane RandomMessages::any() {
   return {below(2) == 0 ? FetchKind::kFaults : FetchKind::kBackground,
           static_cast<uint32_t>(number())};
@@ -242,8 +267,12 @@ LaneMessage RandomMessages::lane_message(size_t index) {
       return any<RoundEnd>();
     case 2:
       return any<RoundDone>();
-    default:
+    case 3:
       return any<FetchLane>();
+    case 4:
+      return any<StreamFilled>();
+    default:
+      return any<StreamDrained>();
   }
 }
 

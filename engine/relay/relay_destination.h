@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One stream that came from the other host, passed on to a VMM here.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/control_channel.h"
+#include "engine/migration/control_link.h"
+#include "engine/migration/destination_rails.h"
+#include "engine/migration/interruption.h"
+#include "engine/rail.h"
+#include "engine/relay/relay_options.h"
+#include "engine/relay/stream_session.h"
+
+namespace godwit::relay {
+
+// Thread: run() by one; stop() by any.
+class RelayDestination {
+ public:
+  // Everything referred to outlives this.
+  struct Parts {
+    std::function<Result<std::unique_ptr<VmmStream>>()> connect;  // to the VMM
+    const std::vector<Rail>& rails;
+    ControlChannel& control;
+  };
+  RelayDestination(Parts parts, RelayOptions options);
+  ~RelayDestination();
+
+  // Returns when both directions have ended. On an error the stream is broken at both ends, and the
+  // source was told why.
+  Result<StreamTraffic> run();
+
+  void stop();
+
+  const std::string& transport() const { return transport_; }
+
+ private:
+  class Doors;
+
+  Result<StreamTraffic> pass_on();
+  Status answer(const OpenStream& offer);
+  Result<MemoryRegion*> register_outgoing(const AcceptedRail& rail);
+
+  const Parts parts_;
+  const RelayOptions options_;
+  Interruption interruption_;
+  std::unique_ptr<ControlLink> link_;
+  std::unique_ptr<VmmStream> stream_;
+  std::optional<StreamRing> outgoing_ring_;
+  std::optional<StreamRing> incoming_ring_;
+  DestinationRails rails_;
+  std::unique_ptr<MemoryRegion> outgoing_region_;
+  // Until the source has heard the last word of them.
+  std::unique_ptr<Endpoint> outgoing_;
+  std::unique_ptr<Endpoint> incoming_;
+  std::string transport_;
+};
+
+}  // namespace godwit::relay

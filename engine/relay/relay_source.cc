@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/relay/relay_source.h"
+
+#include <utility>
+
+#include "engine/migration/rail_ends.h"
+
+namespace godwit::relay {
+namespace {
+
+// The destination connects to a socket of its own host meanwhile.
+constexpr Clock::duration kOpenMax = seconds(30);
+// A rail that works is connected within milliseconds.
+constexpr Clock::duration kConnectMax = seconds(2);
+
+}  // namespace
+
+RelaySource::RelaySource(const Parts& parts, std::string session, RelayOptions options)
+    : parts_(parts), session_(std::move(session)), options_(std::move(options)) {}
+
+RelaySource::~RelaySource() = default;
+
+void RelaySource::stop() {
+  interruption_.raise(fail(Errc::kCancelled, "stopped at the source").value());
+}
+
+Status RelaySource::open() {
+  link_ = std::make_unique<ControlLink>(parts_.control, interruption_, options_.peer_timeout);
+  const Deadline deadline = deadline_in(options_.peer_timeout);
+  RETURN_IF_ERROR(link_->send(Hello{.protocol_version = kProtocolVersion,
+                                    .software = options_.software,
+                                    .session = session_,
+                                    .role = Role::kSource,
+                                    .purpose = Purpose::kRelay}));
+  ASSIGN_OR_RETURN(const Hello hello, link_->expect<Hello>(deadline));
+  if (hello.protocol_version != kProtocolVersion)
+    return fail(Errc::kRefused,
+                "protocol versions differ: the destination ({}) speaks {}, we speak {}",
+                hello.software, hello.protocol_version, kProtocolVersion);
+  OpenStream message;
+  RETURN_IF_ERROR(register_rings(message));
+  RETURN_IF_ERROR(link_->send(message));
+  ASSIGN_OR_RETURN(const StreamOpened opened, link_->expect<StreamOpened>(deadline_in(kOpenMax)));
+  return connect(opened);
+}
+
+Status RelaySource::register_rings(OpenStream& message) {
+  ASSIGN_OR_RETURN(outgoing_ring_, StreamRing::make(kRingThereBytes));
+  ASSIGN_OR_RETURN(incoming_ring_, StreamRing::make(kRingBackBytes));
+  for (const Rail& rail : parts_.rails) {
+    RailRings rings;
+    ASSIGN_OR_RETURN(rings.outgoing,
+                     rail.transport->register_memory(outgoing_ring_->bytes(), RemoteAccess::kNone));
+    ASSIGN_OR_RETURN(rings.incoming, rail.transport->register_memory(incoming_ring_->bytes(),
+                                                                     RemoteAccess::kWrite));
+    message.rails.push_back({.transport = rail.transport->capabilities().name,
+                             .regions = {rings.incoming->describe()}});
+    rings_.push_back(std::move(rings));
+  }
+  return {};
+}
+
+// By the first rail that works.
+Status RelaySource::connect(const StreamOpened& opened) {
+  std::optional<Error> last;
+  const std::vector<size_t> ends = choose_rail_ends(parts_.rails, opened.rails);
+  for (rail_ = 0; rail_ < ends.size(); ++rail_) {
+    if (ends[rail_] == kNoRailEnd) continue;
+    const AcceptedRail& there = opened.rails[ends[rail_]];
+    if (there.regions.size() != 1 || there.regions[0].size_bytes != kRingThereBytes)
+      return fail(Errc::kCorrupt, "the destination has no ring of the right size");
+    remote_ = there.regions[0];
+    Result<std::unique_ptr<Endpoint>> outgoing =
+        connect_lane(rail_, there.address, StreamDirection::kThere);
+    Result<std::unique_ptr<Endpoint>> incoming =
+        outgoing ? connect_lane(rail_, there.address, StreamDirection::kBack)
+                 : tl::unexpected<Error>(outgoing.error());
+    if (incoming) {
+      outgoing_ = std::move(*outgoing);
+      incoming_ = std::move(*incoming);
+      transport_ = there.transport;
+      return {};
+    }
+    last = incoming.error();
+    RETURN_IF_ERROR(interruption_.check());
+  }
+  if (last) return tl::unexpected<Error>(*last);
+  return fail(Errc::kRefused, "the destination has none of our rails");
+}
+
+Result<std::unique_ptr<Endpoint>> RelaySource::connect_lane(size_t rail, const std::string& address,
+                                                            StreamDirection direction) {
+  const uint32_t lane = lane_number(rail, direction);
+  ASSIGN_OR_RETURN(const auto token, parts_.control.lane_token(lane));
+  return parts_.rails[rail].transport->connect(address, {token, lane}, deadline_in(kConnectMax));
+}
+
+Result<StreamTraffic> RelaySource::carry() {
+  const Result<StreamTraffic> traffic = relay::carry(
+      parts_.stream,
+      {.endpoint = *outgoing_,
+       .stream = parts_.stream,
+       .ring = outgoing_ring_->bytes(),
+       .local = *rings_[rail_].outgoing,
+       .remote = remote_},
+      {.endpoint = *incoming_, .stream = parts_.stream, .ring = incoming_ring_->bytes()},
+      interruption_);
+  if (!traffic) {
+    const std::optional<Error> reason = link_->reason_of_peer(deadline_in(milliseconds(500)));
+    if (!link_->peer_gave_up())
+      (void)link_->send(Abort{traffic.error().code, to_string(traffic.error())});
+    return tl::unexpected<Error>(reason.value_or(traffic.error()));
+  }
+  RETURN_IF_ERROR(link_->expect<StreamClosed>(deadline_in(options_.peer_timeout)));
+  return traffic;
+}
+
+}  // namespace godwit::relay

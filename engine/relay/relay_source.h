@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One stream that a VMM wrote into a socket here, taken to the other host.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/control_channel.h"
+#include "engine/migration/control_link.h"
+#include "engine/migration/interruption.h"
+#include "engine/rail.h"
+#include "engine/relay/relay_options.h"
+#include "engine/relay/stream_session.h"
+
+namespace godwit::relay {
+
+// Thread: open(), then carry(), which may be another thread's; stop() by any.
+class RelaySource {
+ public:
+  // Everything referred to outlives this.
+  struct Parts {
+    VmmStream& stream;
+    const std::vector<Rail>& rails;  // in the order in which they are tried
+    ControlChannel& control;
+  };
+  RelaySource(const Parts& parts, std::string session, RelayOptions options);
+  ~RelaySource();
+
+  // Returns when the other end has somewhere to pass the stream on to, and the lanes are there.
+  // Errors: what the other end says; that no rail works.
+  Status open();
+
+  // Returns when both directions have ended. On an error the stream is broken at both ends.
+  Result<StreamTraffic> carry();
+
+  void stop();
+
+  // "rdma", "tcp": what open() found.
+  const std::string& transport() const { return transport_; }
+
+ private:
+  // Our ends of the rings, as one rail knows them.
+  struct RailRings {
+    std::unique_ptr<MemoryRegion> outgoing;
+    std::unique_ptr<MemoryRegion> incoming;
+  };
+  Status register_rings(OpenStream& message);
+  Status connect(const StreamOpened& opened);
+  Result<std::unique_ptr<Endpoint>> connect_lane(size_t rail, const std::string& address,
+                                                 StreamDirection direction);
+
+  const Parts parts_;
+  const std::string session_;
+  const RelayOptions options_;
+  Interruption interruption_;
+  std::unique_ptr<ControlLink> link_;
+  std::optional<StreamRing> outgoing_ring_;
+  std::optional<StreamRing> incoming_ring_;
+  std::vector<RailRings> rings_;  // by rail
+  // Chosen by connect().
+  size_t rail_ = 0;
+  RemoteRegion remote_{};
+  std::unique_ptr<Endpoint> outgoing_;
+  std::unique_ptr<Endpoint> incoming_;
+  std::string transport_;
+};
+
+}  // namespace godwit::relay

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/relay/stream_receiver.h"
+
+#include "engine/base/time.h"
+
+namespace godwit::relay {
+namespace {
+
+// How long to wait at a time; the end wakes whoever waits.
+constexpr Clock::duration kPatience = seconds(5);
+// The sender hears of room when there is this share of the ring, or all of it.
+constexpr uint64_t kReportShare = 4;
+
+}  // namespace
+
+Status StreamReceiver::run() {
+  while (true) {
+    const Result<size_t> size = parts_.endpoint.receive(received_, deadline_in(kPatience));
+    if (!size) {
+      if (size.error().code == Errc::kTimeout) continue;
+      return tl::unexpected<Error>(size.error());
+    }
+    ASSIGN_OR_RETURN(const LaneMessage message,
+                     decode_lane_message(std::span(received_).first(*size)));
+    const auto* filled = std::get_if<StreamFilled>(&message);
+    if (filled == nullptr)
+      return fail(Errc::kCorrupt, "the sender of a stream says {}", name_of(message));
+    RETURN_IF_ERROR(take(*filled));
+    const bool last = filled->end == StreamEnd::kEnded;
+    ASSIGN_OR_RETURN(const VmmStream::State reader, pass_on());
+    if (reader == VmmStream::State::kEnded) {
+      // Said once. What is on its way has to arrive nevertheless, so that the sender gets to hear
+      // it.
+      if (!refused_) RETURN_IF_ERROR(report(StreamEnd::kEnded));
+      refused_ = true;
+      if (last) return {};
+    } else if (last) {
+      parts_.stream.end_writing();
+      return report(StreamEnd::kEnded);
+    } else if (position_.used() == 0 ||
+               position_.drained - reported_ >= parts_.ring.size() / kReportShare) {
+      RETURN_IF_ERROR(report(StreamEnd::kOpen));
+    }
+  }
+}
+
+Status StreamReceiver::take(const StreamFilled& message) {
+  if (message.total_bytes < position_.filled ||
+      message.total_bytes - position_.drained > parts_.ring.size())
+    return fail(Errc::kCorrupt, "the sender of a stream wrote {} bytes where {} have room",
+                message.total_bytes - position_.drained, parts_.ring.size());
+  position_.filled = message.total_bytes;
+  return {};
+}
+
+// Everything in the ring, unless nobody reads it any more.
+Result<VmmStream::State> StreamReceiver::pass_on() {
+  while (position_.used() > 0) {
+    const RingPiece piece = piece_at(position_.drained, parts_.ring.size(), position_.used());
+    ASSIGN_OR_RETURN(
+        const VmmStream::Progress progress,
+        parts_.stream.write(parts_.ring.subspan(piece.offset_bytes, piece.size_bytes)));
+    position_.drained += progress.bytes;
+    if (progress.state == VmmStream::State::kEnded) return progress.state;
+    if (progress.state == VmmStream::State::kNotReady)
+      RETURN_IF_ERROR(parts_.stream.wait_writable());
+  }
+  return VmmStream::State::kOpen;
+}
+
+Status StreamReceiver::report(StreamEnd end) {
+  reported_ = position_.drained;
+  encode_lane_message(StreamDrained{position_.drained, end}, message_);
+  while (true) {
+    const Status sent = parts_.endpoint.send(message_, deadline_in(kPatience));
+    if (sent || sent.error().code != Errc::kTimeout) return sent;
+  }
+}
+
+}  // namespace godwit::relay

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One direction of a byte stream, at the end where it goes to: the sender writes into our ring and
+// says how far it is; what is in it is passed on, and the sender told.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "engine/base/result.h"
+#include "engine/relay/stream_ring.h"
+#include "engine/transport.h"
+#include "engine/vmm_stream.h"
+#include "engine/wire/lane_messages.h"
+
+namespace godwit::relay {
+
+// Thread: one, which owns the endpoint.
+class StreamReceiver {
+ public:
+  struct Parts {
+    Endpoint& endpoint;
+    VmmStream& stream;
+    std::span<const std::byte> ring;
+  };
+  explicit StreamReceiver(const Parts& parts) : parts_(parts) {}
+
+  // Returns when the stream has ended, here as well; or when nobody reads it here any more, and the
+  // sender was told. Errors: the endpoint's and the stream's.
+  Status run();
+
+  uint64_t bytes() const { return position_.drained; }
+
+ private:
+  Status take(const StreamFilled& message);
+  Result<VmmStream::State> pass_on();
+  Status report(StreamEnd end);
+
+  Parts parts_;
+  RingPosition position_;
+  uint64_t reported_ = 0;
+  bool refused_ = false;  // nobody reads it here, and the sender was told
+  std::vector<std::byte> message_;
+  std::array<std::byte, kLaneMessageBytesMax> received_;
+};
+
+}  // namespace godwit::relay

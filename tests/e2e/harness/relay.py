@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`godwit relay` on both hosts, between two QEMUs that migrate by themselves."""
+
+import contextlib
+import os
+import signal
+import subprocess
+
+from . import agent, paths
+from .listening import listens
+from .waiting import wait_until
+
+PORT = 7472
+
+
+class Relay:
+    """One `godwit relay listen` or `connect`. Leaving the with block kills what is left of it."""
+
+    def __init__(self, side, folder, arguments, netns=None):
+        self.side = side
+        self.output_path = folder / f"relay-{side}.output"
+        command = [*(("/sbin/ip", "netns", "exec", netns) if netns else ()), str(paths.GODWIT), "relay", side, *arguments]
+        if "--transport" not in arguments:
+            command += ["--transport", agent.TRANSPORT]
+        with open(self.output_path, "ab") as file:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+
+    def output(self):
+        return self.output_path.read_text(errors="replace")
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+    def terminate(self):
+        """Returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+    def wait(self, timeout_s=20):
+        return self.process.wait(timeout_s)
+
+
+def connect(folder, network, *extra):
+    """Starts the destination's side and returns once it waits."""
+    relay = Relay("connect", folder, ["--unix", str(folder / "in.sock"), "--listen", f"127.0.0.1:{PORT}", *extra],
+                  network.name if network else None)
+    wait_until(lambda: listens(relay.process.pid, PORT), f"the relay waiting; it says: {relay.output()}", 10, poll_s=0.01)
+    return relay
+
+
+def listen(folder, network, *extra):
+    """Starts the source's side and returns once its socket is there."""
+    relay = Relay("listen", folder, ["--unix", str(folder / "out.sock"), "--to", f"127.0.0.1:{PORT}", *extra],
+                  network.name if network else None)
+    wait_until((folder / "out.sock").exists, f"the relay's socket; it says: {relay.output()}", 10, poll_s=0.01)
+    return relay
+
+
+@contextlib.contextmanager
+def relays(folder, network, *extra):
+    with connect(folder, network, *extra) as there, listen(folder, network, *extra) as here:
+        yield here, there
+
+
+def remove_socket(folder):
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(folder / "out.sock")
