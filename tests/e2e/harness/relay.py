@@ -16,10 +16,10 @@ PORT = 7472
 class Relay:
     """One `godwit relay listen` or `connect`. Leaving the with block kills what is left of it."""
 
-    def __init__(self, side, folder, arguments, netns=None):
+    def __init__(self, side, folder, arguments, netns=None, enter=()):
         self.side = side
         self.output_path = folder / f"relay-{side}.output"
-        command = [*(("/sbin/ip", "netns", "exec", netns) if netns else ()), str(paths.GODWIT), "relay", side, *arguments]
+        command = [*enter, *(("/sbin/ip", "netns", "exec", netns) if netns else ()), str(paths.GODWIT), "relay", side, *arguments]
         if "--transport" not in arguments:
             command += ["--transport", agent.TRANSPORT]
         with open(self.output_path, "ab") as file:
