@@ -25,6 +25,7 @@
 
 #include "engine/base/result.h"
 #include "engine/base/time.h"
+#include "engine/base/unique_fd.h"
 #include "engine/base/units.h"
 #include "engine/lane_tickets.h"
 
@@ -145,6 +146,10 @@ class Endpoint {
 
   // Thread: any. Wakes whatever the owner waits in; the endpoint is dead from then on.
   virtual void shut_down() = 0;
+
+  // The connection itself, where it is one that the kernel can carry bytes over by splice(2); else
+  // none. The endpoint is dead from then on. Requires: it was not used before.
+  virtual UniqueFd release_socket() { return {}; }
 
  protected:
   Endpoint() = default;

@@ -43,6 +43,9 @@ class VmmStream {
 
   virtual void shut_down() = 0;
 
+  // What it is to the kernel, for splice(2) and poll(2). Non-blocking.
+  virtual int fd() const = 0;
+
  protected:
   VmmStream() = default;
 };

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tools under comparison, all over loopback TCP."""
 
-from moves.tools import GodwitTool, QemuTool
+from moves.tools import GodwitTool, QemuTool, TunnelTool
 
 
 def all_tools():
@@ -11,4 +11,6 @@ def all_tools():
         QemuTool("qemu-multifd", ["multifd"], multifd),
         QemuTool("qemu-multifd-zero-copy", ["multifd", "zero-copy-send"], multifd),
         GodwitTool(),
+        TunnelTool("tunnel"),
+        TunnelTool("tunnel-multifd", ["multifd"], multifd),
     ]

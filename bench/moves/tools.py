@@ -7,10 +7,11 @@ command to the end of the last agent.
 """
 
 import dataclasses
+import pathlib
 import threading
 import time
 
-from harness import agent
+from harness import agent, relay
 from harness.qmp import QmpError
 
 UNLIMITED_BYTES_PER_S = 100 * 10**9
@@ -42,7 +43,7 @@ class QemuTool:
 
     def __init__(self, name, capabilities=(), parameters=None, address="tcp:127.0.0.1:4444"):
         self.name = name
-        self._address = address
+        self._incoming = self._outgoing = address
         self._capabilities = ["events", *capabilities]
         self._parameters = parameters or {}
 
@@ -53,9 +54,9 @@ class QemuTool:
                 {"capability": name, "state": True} for name in self._capabilities])
             qemu.qmp.command("migrate-set-parameters", **self._parameters, **{
                 "downtime-limit": downtime_limit_ms, "max-bandwidth": UNLIMITED_BYTES_PER_S})
-        destination.qmp.command("migrate-incoming", uri=self._address)
+        destination.qmp.command("migrate-incoming", uri=self._incoming)
         started = time.monotonic()
-        source.qmp.command("migrate", uri=self._address)
+        source.qmp.command("migrate", uri=self._outgoing)
         self.after_start(source)
         try:
             destination.qmp.wait_event("RESUME", timeout_s)
@@ -77,6 +78,22 @@ class QemuTool:
         """What else QEMU says of a migration that has ended."""
         del source, destination
         return {}
+
+
+class TunnelTool(QemuTool):
+    """QEMU's own migration through `godwit relay`: out of one unix socket, into the other."""
+
+    def __init__(self, name, capabilities=(), parameters=None, transport="tcp"):
+        super().__init__(name, capabilities, parameters)
+        self._transport = transport
+
+    def migrate(self, source, destination, folder, netns, downtime_limit_ms, timeout_s):
+        folder = pathlib.Path(folder)
+        with relay.relays(folder, netns, "--once", "--transport", self._transport) as (here, there):
+            self._incoming, self._outgoing = f"unix:{folder}/in.sock", f"unix:{folder}/out.sock"
+            outcome = super().migrate(source, destination, folder, netns, downtime_limit_ms, timeout_s)
+            outcome.agent_cpu_s = here.cpu_seconds() + there.cpu_seconds()
+        return outcome
 
 
 class GodwitTool:

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "engine/lane_tickets.h"
+#include "engine/relay/splice_stream.h"
 
 namespace godwit::relay {
 namespace {
@@ -147,8 +148,11 @@ Result<StreamTraffic> RelayDestination::pass_on() {
       offer.rails[lanes.rail_there].regions[0].size_bytes != kRingBackBytes)
     return fail(Errc::kCorrupt, "the source has no ring of the right size");
   const AcceptedRail& rail = rails_.accepted[lanes.rail];
-  ASSIGN_OR_RETURN(const MemoryRegion* const outgoing, register_outgoing(rail));
   transport_ = rail.transport;
+  if (UniqueFd outgoing = lanes.outgoing->release_socket(); outgoing.valid()) {
+    return splice(*stream_, std::move(outgoing), lanes.incoming->release_socket(), interruption_);
+  }
+  ASSIGN_OR_RETURN(const MemoryRegion* const outgoing, register_outgoing(rail));
   outgoing_ = std::move(lanes.outgoing);
   incoming_ = std::move(lanes.incoming);
   return relay::carry(*stream_,

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/migration/rail_ends.h"
+#include "engine/relay/splice_stream.h"
 
 namespace godwit::relay {
 namespace {
@@ -96,15 +97,7 @@ Result<std::unique_ptr<Endpoint>> RelaySource::connect_lane(size_t rail, const s
 }
 
 Result<StreamTraffic> RelaySource::carry() {
-  const Result<StreamTraffic> traffic = relay::carry(
-      parts_.stream,
-      {.endpoint = *outgoing_,
-       .stream = parts_.stream,
-       .ring = outgoing_ring_->bytes(),
-       .local = *rings_[rail_].outgoing,
-       .remote = remote_},
-      {.endpoint = *incoming_, .stream = parts_.stream, .ring = incoming_ring_->bytes()},
-      interruption_);
+  const Result<StreamTraffic> traffic = carry_by_lanes();
   if (!traffic) {
     const std::optional<Error> reason = link_->reason_of_peer(deadline_in(milliseconds(500)));
     if (!link_->peer_gave_up())
@@ -113,6 +106,21 @@ Result<StreamTraffic> RelaySource::carry() {
   }
   RETURN_IF_ERROR(link_->expect<StreamClosed>(deadline_in(options_.peer_timeout)));
   return traffic;
+}
+
+Result<StreamTraffic> RelaySource::carry_by_lanes() {
+  if (UniqueFd outgoing = outgoing_->release_socket(); outgoing.valid()) {
+    return splice(parts_.stream, std::move(outgoing), incoming_->release_socket(), interruption_);
+  }
+  return relay::carry(
+      parts_.stream,
+      {.endpoint = *outgoing_,
+       .stream = parts_.stream,
+       .ring = outgoing_ring_->bytes(),
+       .local = *rings_[rail_].outgoing,
+       .remote = remote_},
+      {.endpoint = *incoming_, .stream = parts_.stream, .ring = incoming_ring_->bytes()},
+      interruption_);
 }
 
 }  // namespace godwit::relay

@@ -47,6 +47,7 @@ class RelaySource {
     std::unique_ptr<MemoryRegion> outgoing;
     std::unique_ptr<MemoryRegion> incoming;
   };
+  Result<StreamTraffic> carry_by_lanes();
   Status register_rings(OpenStream& message);
   Status connect(const StreamOpened& opened);
   Result<std::unique_ptr<Endpoint>> connect_lane(size_t rail, const std::string& address,

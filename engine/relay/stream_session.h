@@ -3,20 +3,14 @@
 // Both directions of one byte stream, at one of its two ends.
 #pragma once
 
-#include <cstdint>
-
 #include "engine/base/result.h"
 #include "engine/migration/interruption.h"
 #include "engine/relay/stream_receiver.h"
 #include "engine/relay/stream_sender.h"
+#include "engine/relay/stream_traffic.h"
 #include "engine/vmm_stream.h"
 
 namespace godwit::relay {
-
-struct StreamTraffic {
-  uint64_t sent_bytes = 0;
-  uint64_t received_bytes = 0;
-};
 
 // Returns when both have ended. Otherwise the stream is shut down, so that the VMM at its end sees
 // it break, and `interruption` holds the reason, which is also returned. An interruption from

@@ -80,7 +80,7 @@ def private_scenario(folder, network, version="7.2", dirty_mib=16):
 @pytest.mark.parametrize("version", ["7.2", "10.0"])
 @pytest.mark.parametrize("channels", [0, 2], ids=["one-stream", "multifd"])
 def test_guest_moves_through_the_relay(folder, network, version, channels):
-    with private_scenario(folder, network, version) as guests, relays(folder, network, "--once") as (here, there):
+    with private_scenario(folder, network, version) as guests, relays(folder, network.name, "--once") as (here, there):
         for qemu in (guests.source, guests.destination):
             set_up(qemu, ["multifd"] if channels else [], **({"multifd-channels": channels} if channels else {}))
         begin(guests, folder)
@@ -95,7 +95,7 @@ def test_compressed_guest_moves_with_a_key(folder, network):
     key = folder / "key"
     with private_scenario(folder, network) as guests:
         subprocess.run([str(paths.GODWIT), "keygen", str(key)], check=True, capture_output=True)
-        with relays(folder, network, "--once", "--psk-file", str(key)) as (here, there):
+        with relays(folder, network.name, "--once", "--psk-file", str(key)) as (here, there):
             for qemu in (guests.source, guests.destination):
                 set_up(qemu, ["xbzrle", "auto-converge"])
             begin(guests, folder)
@@ -107,7 +107,7 @@ def test_compressed_guest_moves_with_a_key(folder, network):
 
 @pytest.mark.parametrize("version,capabilities", [("7.2", ()), ("10.0", ("postcopy-preempt",))], ids=["7.2", "preempt"])
 def test_guest_moves_by_post_copy(folder, network, version, capabilities):
-    with private_scenario(folder, network, version) as guests, relays(folder, network):
+    with private_scenario(folder, network, version) as guests, relays(folder, network.name):
         begin_post_copy(guests, folder, capabilities)
         guests.source.qmp.command("migrate-set-parameters", **{"max-postcopy-bandwidth": 0})
         assert_moved(guests, folder)
@@ -115,13 +115,13 @@ def test_guest_moves_by_post_copy(folder, network, version, capabilities):
 
 def test_post_copy_recovers_through_new_relays(folder, network):
     with private_scenario(folder, network, "10.0") as guests:
-        with relays(folder, network) as (here, _):
+        with relays(folder, network.name) as (here, _):
             begin_post_copy(guests, folder)
             here.kill()
             wait_status(guests.source, "postcopy-paused")
             wait_status(guests.destination, "postcopy-paused")
         relay.remove_socket(folder)
-        with relays(folder, network):
+        with relays(folder, network.name):
             guests.source.qmp.command("migrate-set-parameters", **{"max-postcopy-bandwidth": 0})
             guests.destination.qmp.command("migrate-recover", uri=f"unix:{folder}/in.sock")
             guests.source.qmp.command("migrate", uri=f"unix:{folder}/out.sock", resume=True)
@@ -129,7 +129,7 @@ def test_post_copy_recovers_through_new_relays(folder, network):
 
 
 def test_cancelled_and_broken_migrations_leave_the_guest_and_the_relays_alone(folder, network):
-    with private_scenario(folder, network) as guests, relays(folder, network) as (here, there):
+    with private_scenario(folder, network) as guests, relays(folder, network.name) as (here, there):
         set_up(guests.source, **{"max-bandwidth": 4 * MIB})
         # Nobody waits there.
         guests.source.qmp.command("migrate", uri=f"unix:{folder}/out.sock")
@@ -155,7 +155,7 @@ def test_cancelled_and_broken_migrations_leave_the_guest_and_the_relays_alone(fo
             assert_memory(guests, guests.source, folder)
 
         # And a new one takes the guest.
-        with relay.connect(folder, network), relay_destination(guests, folder) as third:
+        with relay.connect(folder, network.name), relay_destination(guests, folder) as third:
             guests.destination = third
             set_up(guests.source)
             begin(guests, folder)

@@ -82,6 +82,12 @@ TcpEndpoint::~TcpEndpoint() {
   }
 }
 
+UniqueFd TcpEndpoint::release_socket() {
+  CHECK(ring_ == nullptr);
+  error_ = fail(Errc::kCancelled, "the connection to {} was given away", peer_).value();
+  return std::move(socket_);
+}
+
 Status TcpEndpoint::start() {
   if (!alive()) return dead();
   if (ring_ != nullptr) {

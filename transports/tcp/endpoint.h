@@ -62,6 +62,7 @@ class TcpEndpoint final : public Endpoint {
   Status send(std::span<const std::byte> message, Deadline deadline) override;
   Result<size_t> receive(std::span<std::byte> message, Deadline deadline) override;
   void shut_down() override;
+  UniqueFd release_socket() override;
 
  private:
   // What one submission to the ring was for.

@@ -18,6 +18,7 @@ namespace godwit {
 namespace {
 
 constexpr int kBacklog = 64;
+constexpr int kSendBufferBytes = 2 << 20;
 
 Result<sockaddr_un> address_of(const std::string& path) {
   sockaddr_un address{};
@@ -89,6 +90,7 @@ class UnixStream final : public VmmStream {
     // Wakes whoever polls as well.
     ::shutdown(socket_.get(), SHUT_RDWR);
   }
+  int fd() const override { return socket_.get(); }
 
  private:
   static tl::unexpected<Error> cancelled() {
@@ -121,6 +123,11 @@ Result<std::unique_ptr<VmmStream>> make_unix_stream(UniqueFd socket) {
   const int flags = ::fcntl(socket.get(), F_GETFL);
   if (flags < 0 || ::fcntl(socket.get(), F_SETFL, flags | O_NONBLOCK) != 0)
     return fail_errno(errno, "make a socket non-blocking");
+  // What is written at a time before its reader has to run. As much as the system lets us have.
+  (void)::setsockopt(socket.get(), SOL_SOCKET, SO_SNDBUF, &kSendBufferBytes,
+                     sizeof(kSendBufferBytes));
+  (void)::setsockopt(socket.get(), SOL_SOCKET, SO_SNDBUFFORCE, &kSendBufferBytes,
+                     sizeof(kSendBufferBytes));
   return std::make_unique<UnixStream>(std::move(socket));
 }
 

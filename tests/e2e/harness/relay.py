@@ -47,26 +47,31 @@ class Relay:
     def wait(self, timeout_s=20):
         return self.process.wait(timeout_s)
 
+    def cpu_seconds(self):
+        """Waits for it to end, and returns the CPU seconds that it took."""
+        _, status, usage = os.wait4(self.process.pid, 0)
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        return usage.ru_utime + usage.ru_stime
 
-def connect(folder, network, *extra):
+
+def connect(folder, netns, *extra):
     """Starts the destination's side and returns once it waits."""
-    relay = Relay("connect", folder, ["--unix", str(folder / "in.sock"), "--listen", f"127.0.0.1:{PORT}", *extra],
-                  network.name if network else None)
+    relay = Relay("connect", folder, ["--unix", str(folder / "in.sock"), "--listen", f"127.0.0.1:{PORT}", *extra], netns)
     wait_until(lambda: listens(relay.process.pid, PORT), f"the relay waiting; it says: {relay.output()}", 10, poll_s=0.01)
     return relay
 
 
-def listen(folder, network, *extra):
+def listen(folder, netns, *extra):
     """Starts the source's side and returns once its socket is there."""
     relay = Relay("listen", folder, ["--unix", str(folder / "out.sock"), "--to", f"127.0.0.1:{PORT}", *extra],
-                  network.name if network else None)
+                  netns)
     wait_until((folder / "out.sock").exists, f"the relay's socket; it says: {relay.output()}", 10, poll_s=0.01)
     return relay
 
 
 @contextlib.contextmanager
-def relays(folder, network, *extra):
-    with connect(folder, network, *extra) as there, listen(folder, network, *extra) as here:
+def relays(folder, netns, *extra):
+    with connect(folder, netns, *extra) as there, listen(folder, netns, *extra) as here:
         yield here, there
 
 
