@@ -21,6 +21,7 @@ namespace {
 constexpr char kStateFile[] = "state";
 constexpr char kRecoveryFile[] = "guest";
 constexpr char kCommandFile[] = "command";
+constexpr char kRemovedPrefix[] = "removed-";
 constexpr size_t kFileBytesMax = size_t{1} << 20;
 constexpr seconds kProgressPeriod{1};
 
@@ -67,6 +68,25 @@ Status make_session_folder(const std::string& session, SessionRole role) {
     if (errno != ENOENT) return fail_errno(errno, "make the folder {}", path);
   }
   return fail(Errc::kSystem, "make the folder {}: it keeps vanishing", path);
+}
+
+// Where a side is put to be deleted. No session's name, so whatever of it is left is taken for
+// none.
+std::string removed_path(const std::string& session, SessionRole role) {
+  return fmt::format("{}/{}{}-{}", runtime_directory(), kRemovedPrefix, session, to_string(role));
+}
+
+// What an agent left that died while it removed a side.
+void sweep_removed() {
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(runtime_directory(), error), end;
+       !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    std::error_code ignored;
+    if (name.starts_with(kRemovedPrefix)) std::filesystem::remove_all(entry->path(), ignored);
+    // Fails, rightly, while a side is there; one that is being made is made again.
+    if (is_session_id(name)) ::rmdir(entry->path().c_str());
+  }
 }
 
 Status write_whole(const UniqueFd& file, std::string_view text) {
@@ -139,6 +159,7 @@ Result<std::unique_ptr<SessionDirectory>> SessionDirectory::create(const std::st
   ASSIGN_OR_RETURN(record.agent, identify_process(::getpid()));
 
   RETURN_IF_ERROR(make_runtime_directory());
+  sweep_removed();
   RETURN_IF_ERROR(make_session_folder(session, role));
   UniqueFd folder = open_folder(session_path(session, role));
   if (!folder.valid()) return fail_errno(errno, "open {}", session_path(session, role));
@@ -324,10 +345,15 @@ Result<std::vector<SessionRecord>> list_sessions() {
 
 Status remove_session(const std::string& session, SessionRole role) {
   if (!is_session_id(session)) return fail(Errc::kRefused, "'{}' names no session", session);
-  std::string path = session_path(session, role);
+  const std::string path = session_path(session, role);
+  const std::string removed = removed_path(session, role);
   std::error_code error;
-  std::filesystem::remove_all(path, error);
-  if (error) return fail_errno(error.value(), "remove {}", path);
+  std::filesystem::remove_all(removed, error);
+  if (::rename(path.c_str(), removed.c_str()) != 0 && errno != ENOENT) {
+    return fail_errno(errno, "remove {}", path);
+  }
+// Deleting takes several steps. It is done where nobody looks, so that a death between two of them
+// leaves no half of a session.
   // Fails, rightly, while the other side is there.
   ::rmdir(fmt::format("{}/{}", runtime_directory(), session).c_str());
   return {};
@@ -336,5 +362,7 @@ Status remove_session(const std::string& session, SessionRole role) {
 Status request_cancel(const SessionRecord& record) {
   return send_signal(record.agent, SIGINT);
 }
+  // The session is gone by now; what stays of its files is swept later.
+  std::filesystem::remove_all(removed, error);
 
 }  // namespace godwit

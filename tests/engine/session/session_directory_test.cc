@@ -2,12 +2,15 @@
 #include "engine/session/session_directory.h"
 
 #include <gtest/gtest.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -75,6 +78,39 @@ TEST_F(SessionDirectoryTest, IsGoneAfterACleanEnd) {
   create().reset();
 
   EXPECT_FALSE(std::filesystem::exists(path(kSession)));
+}
+
+TEST_F(SessionDirectoryTest, IsRemovedInOneStep) {
+  std::unique_ptr<SessionDirectory> directory = create();
+  ASSERT_TRUE(directory->keep_command({"send"}));
+  const UniqueFd watch(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+  ASSERT_GE(::inotify_add_watch(watch.get(), path(kSession).c_str(), IN_ALL_EVENTS), 0);
+  ASSERT_GE(::inotify_add_watch(watch.get(), path(std::string(kSession) + "/source").c_str(),
+                                IN_DELETE | IN_MOVE_SELF),
+            0);
+
+  directory.reset();
+
+  // Nothing in it is deleted before it is out of the way.
+  alignas(inotify_event) std::array<char, 4096> events{};
+  ASSERT_GT(::read(watch.get(), events.data(), events.size()), 0);
+  inotify_event first{};
+  std::memcpy(&first, events.data(), sizeof first);
+  EXPECT_EQ(first.mask & IN_ALL_EVENTS, static_cast<uint32_t>(IN_MOVED_FROM));
+}
+
+TEST_F(SessionDirectoryTest, WhatADeathWhileRemovingLeftIsNoSessionAndIsSwept) {
+  const std::string left = path("removed-0123456789abcdef-source");
+  std::filesystem::create_directories(left);
+  std::ofstream(left + "/command") << "send";
+  std::filesystem::create_directories(path("0123456789abcdef"));
+
+  EXPECT_TRUE(list_sessions()->empty());
+  std::unique_ptr<SessionDirectory> directory = create();
+
+  EXPECT_FALSE(std::filesystem::exists(left));
+  EXPECT_FALSE(std::filesystem::exists(path("0123456789abcdef")));
+  EXPECT_TRUE(read_session(kSession, SessionRole::kSource));
 }
 
 TEST_F(SessionDirectoryTest, StaysWhenTheCommitsOutcomeIsNotKnown) {
