@@ -2,6 +2,7 @@
 #include "engine/migration/source_post_copy.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "engine/memory/zero_scan.h"
 #include "engine/migration/post_copy_link.h"
@@ -34,19 +35,33 @@ SourcePostCopy::~SourcePostCopy() {
   server_.reset();
 }
 
+  std::vector<std::pair<const Rail*, Error>> failed;
 Result<PreparePostCopy> SourcePostCopy::open_rails(const std::vector<const Rail*>& rails) {
   for (const Rail* rail : rails) {
-    std::vector<std::unique_ptr<MemoryRegion>> regions;
-    for (const GuestBlock& block : parts_.memory) {
-      ASSIGN_OR_RETURN(std::unique_ptr<MemoryRegion> region,
-                       rail->transport->register_memory(block.memory, RemoteAccess::kRead));
-      regions.push_back(std::move(region));
-    }
+    Result<Regions> regions = open_rail(*rail);
+    if (!regions) failed.emplace_back(rail, regions.error());
     rails_.push_back(rail);
-    regions_.push_back(std::move(regions));
+    // Without regions it keeps its number, and nothing goes by it.
+    regions_.push_back(regions ? std::move(*regions) : Regions());
+  }
+  if (failed.size() == rails.size()) {
+    rails_.clear();
+    regions_.clear();
+    return tl::unexpected<Error>(failed.front().second);
+  for (const auto& [rail, error] : failed) note_rail(parts_.report, rail->name, error);
   }
   return offer();
 }
+Result<SourcePostCopy::Regions> SourcePostCopy::open_rail(const Rail& rail) const {
+  Regions regions;
+  for (const GuestBlock& block : parts_.memory) {
+    ASSIGN_OR_RETURN(std::unique_ptr<MemoryRegion> region,
+                     rail.transport->register_memory(block.memory, RemoteAccess::kRead));
+    regions.push_back(std::move(region));
+  }
+  return regions;
+}
+
 
 PreparePostCopy SourcePostCopy::offer() const {
   PreparePostCopy offer;
@@ -62,7 +77,9 @@ PreparePostCopy SourcePostCopy::offer() const {
 Status SourcePostCopy::open_lanes(precopy::LaneOpener& opener, Deadline deadline) {
   std::vector<size_t> homes;
   std::vector<size_t> last_resorts;
-  for (size_t i = 0; i < rails_.size(); ++i)
+  for (size_t i = 0; i < rails_.size(); ++i) {
+    if (regions_[i].empty()) continue;
+  }
     (rails_[i]->use == RailUse::kAlways ? homes : last_resorts).push_back(i);
   if (homes.empty()) homes.swap(last_resorts);
   // Each lane prefers a rail of its own, and takes what works.
@@ -218,13 +235,17 @@ Status SourcePostCopy::rejoin_over(std::unique_ptr<ControlChannel> channel) {
   }
   RETURN_IF_ERROR(link.send(offer()));
   ASSIGN_OR_RETURN(const PostCopyPrepared prepared, link.expect<PostCopyPrepared>(deadline));
-  std::vector<Rail> rails;
-  for (const Rail* rail : rails_) rails.push_back(*rail);
+  std::vector<Rail> usable;
+  std::vector<size_t> numbers;
   std::vector<JoinedRail> joined;
-  const std::vector<size_t> ends = choose_rail_ends(rails, prepared.rails);
-  for (size_t i = 0; i < rails.size(); ++i) {
-    joined.push_back({rails[i].transport,
-                      ends[i] == kNoRailEnd ? std::string() : prepared.rails[ends[i]].address});
+  for (size_t i = 0; i < rails_.size(); ++i) {
+    joined.push_back({rails_[i]->transport, {}});
+    if (regions_[i].empty()) continue;
+    usable.push_back(*rails_[i]);
+    numbers.push_back(i);
+  const std::vector<size_t> ends = choose_rail_ends(usable, prepared.rails);
+  for (size_t i = 0; i < usable.size(); ++i)
+    if (ends[i] != kNoRailEnd) joined[numbers[i]].address = prepared.rails[ends[i]].address;
   }
   connection.connector = std::make_unique<LaneConnector>(
       LaneConnector::Parts{*connection.channel, link, connection.interruption, connection.closed},

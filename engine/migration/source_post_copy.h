@@ -40,8 +40,9 @@ class SourcePostCopy {
   SourcePostCopy(Parts parts, const SourceOptions& options);
   ~SourcePostCopy();
 
-  // Makes memory readable by these rails, which are numbered so for FetchLane. Errors: the first
-  // rail's that cannot do it.
+  // Makes memory readable by these rails, which are numbered so for FetchLane. One that cannot is
+  // noted in the report and not used. Errors: the first rail's, when there is none that can.
+  // Requires: at least one rail.
   Result<PreparePostCopy> open_rails(const std::vector<const Rail*>& rails);
 
   // Opens the fetch lanes; `opener` numbers the rails as open_rails() did. Errors: no lane.
@@ -59,7 +60,9 @@ class SourcePostCopy {
  private:
   struct Connection;
 
+  using Regions = std::vector<std::unique_ptr<MemoryRegion>>;  // one per block
   // Until the destination has all (true), or the connection is lost (false).
+  Result<Regions> open_rail(const Rail& rail) const;
   Result<bool> follow(ControlLink& link);
   PreparePostCopy offer() const;
   Status rejoin();
@@ -70,7 +73,7 @@ class SourcePostCopy {
   Parts parts_;
   const SourceOptions& options_;
   std::vector<const Rail*> rails_;  // as the destination numbers them
-  std::vector<std::vector<std::unique_ptr<MemoryRegion>>> regions_;
+  std::vector<Regions> regions_;    // of each rail; none of one that cannot be used
   std::unique_ptr<postcopy::PageServer> server_;
   std::unique_ptr<Connection> connection_;  // the one that replaced the first
   Clock::time_point began_{};

@@ -225,7 +225,7 @@ struct Heartbeat {
 // One rail's end at the source, from which the destination may read guest memory.
 struct ServedRail {
   std::string transport;
-  std::vector<RemoteRegion> regions;  // one per block, in the Offer's order
+  std::vector<RemoteRegion> regions;  // one per block, in the Offer's order; none: cannot be used
 
   friend bool operator==(const ServedRail&, const ServedRail&);
 };
