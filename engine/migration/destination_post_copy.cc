@@ -5,7 +5,6 @@
 #include <bit>
 #include <utility>
 
-#include "engine/migration/post_copy_link.h"
 #include "engine/migration/states.h"
 
 namespace godwit {
@@ -179,7 +178,7 @@ Result<bool> DestinationPostCopy::follow(ControlLink& link) {
     }
     if (Clock::now() >= next_progress) {
       const FetchProgress now = progress();
-      parts_.observer.on_progress(progress_of(now, Clock::now() - began_));
+      parts_.observer.on_progress(view_.show(now, Clock::now()));
       if (!link.send(now)) return false;
       next_progress = Clock::now() + kProgressPeriod;
     }

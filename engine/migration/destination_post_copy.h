@@ -26,6 +26,7 @@
 #include "engine/migration/interruption.h"
 #include "engine/migration/observer.h"
 #include "engine/migration/options.h"
+#include "engine/migration/post_copy_link.h"
 #include "engine/page_faults.h"
 #include "engine/postcopy/page_fetcher.h"
 #include "engine/rail.h"
@@ -125,6 +126,7 @@ class DestinationPostCopy {
   std::atomic<bool> started_ = false;
   bool abandoned_ = false;
   Clock::time_point began_{};
+  FetchView view_;
   std::unique_ptr<Connection> connection_;  // the one that replaced the first
   std::jthread starter_;                    // of a guest that an agent before us may have started
 };

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "engine/memory/zero_scan.h"
-#include "engine/migration/post_copy_link.h"
 #include "engine/migration/rail_ends.h"
 #include "engine/migration/states.h"
 
@@ -35,8 +34,8 @@ SourcePostCopy::~SourcePostCopy() {
   server_.reset();
 }
 
-  std::vector<std::pair<const Rail*, Error>> failed;
 Result<PreparePostCopy> SourcePostCopy::open_rails(const std::vector<const Rail*>& rails) {
+  std::vector<std::pair<const Rail*, Error>> failed;
   for (const Rail* rail : rails) {
     Result<Regions> regions = open_rail(*rail);
     if (!regions) failed.emplace_back(rail, regions.error());
@@ -48,10 +47,11 @@ Result<PreparePostCopy> SourcePostCopy::open_rails(const std::vector<const Rail*
     rails_.clear();
     regions_.clear();
     return tl::unexpected<Error>(failed.front().second);
-  for (const auto& [rail, error] : failed) note_rail(parts_.report, rail->name, error);
   }
+  for (const auto& [rail, error] : failed) note_rail(parts_.report, rail->name, error);
   return offer();
 }
+
 Result<SourcePostCopy::Regions> SourcePostCopy::open_rail(const Rail& rail) const {
   Regions regions;
   for (const GuestBlock& block : parts_.memory) {
@@ -61,7 +61,6 @@ Result<SourcePostCopy::Regions> SourcePostCopy::open_rail(const Rail& rail) cons
   }
   return regions;
 }
-
 
 PreparePostCopy SourcePostCopy::offer() const {
   PreparePostCopy offer;
@@ -79,8 +78,8 @@ Status SourcePostCopy::open_lanes(precopy::LaneOpener& opener, Deadline deadline
   std::vector<size_t> last_resorts;
   for (size_t i = 0; i < rails_.size(); ++i) {
     if (regions_[i].empty()) continue;
-  }
     (rails_[i]->use == RailUse::kAlways ? homes : last_resorts).push_back(i);
+  }
   if (homes.empty()) homes.swap(last_resorts);
   // Each lane prefers a rail of its own, and takes what works.
   postcopy::ServedLanes lanes;
@@ -243,10 +242,10 @@ Status SourcePostCopy::rejoin_over(std::unique_ptr<ControlChannel> channel) {
     if (regions_[i].empty()) continue;
     usable.push_back(*rails_[i]);
     numbers.push_back(i);
+  }
   const std::vector<size_t> ends = choose_rail_ends(usable, prepared.rails);
   for (size_t i = 0; i < usable.size(); ++i)
     if (ends[i] != kNoRailEnd) joined[numbers[i]].address = prepared.rails[ends[i]].address;
-  }
   connection.connector = std::make_unique<LaneConnector>(
       LaneConnector::Parts{*connection.channel, link, connection.interruption, connection.closed},
       std::move(joined), options_.peer_timeout);
@@ -261,7 +260,7 @@ void SourcePostCopy::take(const FetchProgress& progress) {
   report.fault_p50_us = progress.fault_p50_us;
   report.fault_p99_us = progress.fault_p99_us;
   report.fault_max_us = progress.fault_max_us;
-  parts_.observer.on_progress(progress_of(progress, Clock::now() - began_));
+  parts_.observer.on_progress(view_.show(progress, Clock::now()));
 }
 
 // Only a help: what is not told to be zero is fetched. So a connection that is lost meanwhile is

@@ -19,6 +19,7 @@
 #include "engine/migration/lane_connector.h"
 #include "engine/migration/observer.h"
 #include "engine/migration/options.h"
+#include "engine/migration/post_copy_link.h"
 #include "engine/postcopy/page_server.h"
 #include "engine/rail.h"
 #include "engine/report.h"
@@ -59,10 +60,10 @@ class SourcePostCopy {
 
  private:
   struct Connection;
-
   using Regions = std::vector<std::unique_ptr<MemoryRegion>>;  // one per block
-  // Until the destination has all (true), or the connection is lost (false).
+
   Result<Regions> open_rail(const Rail& rail) const;
+  // Until the destination has all (true), or the connection is lost (false).
   Result<bool> follow(ControlLink& link);
   PreparePostCopy offer() const;
   Status rejoin();
@@ -77,6 +78,7 @@ class SourcePostCopy {
   std::unique_ptr<postcopy::PageServer> server_;
   std::unique_ptr<Connection> connection_;  // the one that replaced the first
   Clock::time_point began_{};
+  FetchView view_;
 
   std::mutex link_mutex_;
   ControlLink* zeroes_link_ = nullptr;
