@@ -63,6 +63,10 @@ Status AgentSession::record_return() {
   return directory_->record_return();
 }
 
+Status AgentSession::record_started() {
+  return directory_->record_started();
+}
+
 Status AgentSession::record_recovery(const std::string& guest) {
   if (directory_ == nullptr) return fail(Errc::kSystem, "there is no session to keep a record in");
   RETURN_IF_ERROR(directory_->keep_command(options_.command));

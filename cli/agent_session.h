@@ -46,6 +46,7 @@ class AgentSession final : public MigrationObserver, public CommitLog {
   void on_progress(const Progress& progress) override;
   Status record_commit() override;
   Status record_return() override;
+  Status record_started() override;
   Status record_recovery(const std::string& guest) override;
   Result<std::vector<postcopy::ReceivedWords>> received_pages(const GuestMemory& memory) override;
 

@@ -158,7 +158,7 @@ Result<Outcome> fetch_again(const ReceiveOptions& options, InterruptWatcher& int
   say(fmt::format("session {}: waits for its source on {} again", session, options.resume_listen));
   interrupts.set_action([&] { reconnector.stop(); });
   MigrationReport report =
-      resume_destination({guest->memory(), guest->page_faults(), before.committed,
+      resume_destination({guest->memory(), guest->page_faults(), before.committed, before.started,
                           [&guest] { return guest->ensure_running(deadline_in(seconds(10))); },
                           lanes.rails, agent, agent, reconnector},
                          destination_options, session);

@@ -353,6 +353,8 @@ Status DestinationMigration::start_guest() {
   enter(DestinationState::kRunning);
   // A source that is gone by now is in doubt; the guest runs.
   (void)link_->send(Running{.start_ms = start_ms});
+  // Where it cannot be written down, an agent that took over would make sure that the guest runs.
+  if (post_copy_ != nullptr) (void)parts_.commit_log.record_started();
   return {};
 }
 

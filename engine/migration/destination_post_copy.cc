@@ -203,6 +203,7 @@ void DestinationPostCopy::start_in_background() {
     while (!stop.stop_requested()) {
       const Status started = parts_.start_guest();
       if (started) {
+        (void)parts_.commit_log.record_started();
         started_ = true;
         return;
       }

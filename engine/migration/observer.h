@@ -40,6 +40,10 @@ class CommitLog {
   // calls it before it resumes the guest, the destination before it says so.
   virtual Status record_return() = 0;
 
+  // Post-copy, of the destination: the guest was told to run, and does. Whoever comes after this
+  // agent leaves its run state to its owner. Thread: any.
+  virtual Status record_started() = 0;
+
   // Post-copy, before the guest is handed over: what another agent needs to take this one's place
   // when it dies, in the words of the VMM adapter (`recovery_record` of a guest).
   virtual Status record_recovery(const std::string& guest) = 0;

@@ -60,8 +60,9 @@ MigrationReport resume_destination(const ResumedDestination& parts,
                                 options);
   std::unique_ptr<ControlLink> no_link;
   std::unique_ptr<DestinationLanes> no_lanes;
-  const auto guest = parts.committed ? DestinationPostCopy::Guest::kCommitted
-                                     : DestinationPostCopy::Guest::kUncommitted;
+  const auto guest = parts.started     ? DestinationPostCopy::Guest::kStarted
+                     : parts.committed ? DestinationPostCopy::Guest::kCommitted
+                                       : DestinationPostCopy::Guest::kUncommitted;
   Status status = post_copy.adopt(parts.faults);
   if (status) status = post_copy.run(session, guest, no_link, no_lanes);
   parts.observer.on_state(

@@ -34,6 +34,7 @@ struct ResumedDestination {
   const GuestMemory& memory;
   PageFaults& faults;                   // armed
   bool committed;                       // false: the source says whether it was
+  bool started;                         // the guest has run, and its run state is its owner's
   std::function<Status()> start_guest;  // unless it was; see DestinationPostCopy::Parts
   const std::vector<Rail>& rails;
   MigrationObserver& observer;

@@ -221,6 +221,12 @@ Status SessionDirectory::record_return() {
   return written;
 }
 
+Status SessionDirectory::record_started() {
+  std::lock_guard lock(mutex_);
+  record_.started = true;
+  return write_record();
+}
+
 Status SessionDirectory::record_recovery(const std::string& guest) {
   return replace_file(folder_, kRecoveryFile, guest);
 }
@@ -343,6 +349,8 @@ Result<std::vector<SessionRecord>> list_sessions() {
   return records;
 }
 
+// Deleting takes several steps. It is done where nobody looks, so that a death between two of them
+// leaves no half of a session.
 Status remove_session(const std::string& session, SessionRole role) {
   if (!is_session_id(session)) return fail(Errc::kRefused, "'{}' names no session", session);
   const std::string path = session_path(session, role);
@@ -352,17 +360,15 @@ Status remove_session(const std::string& session, SessionRole role) {
   if (::rename(path.c_str(), removed.c_str()) != 0 && errno != ENOENT) {
     return fail_errno(errno, "remove {}", path);
   }
-// Deleting takes several steps. It is done where nobody looks, so that a death between two of them
-// leaves no half of a session.
   // Fails, rightly, while the other side is there.
   ::rmdir(fmt::format("{}/{}", runtime_directory(), session).c_str());
+  // The session is gone by now; what stays of its files is swept later.
+  std::filesystem::remove_all(removed, error);
   return {};
 }
 
 Status request_cancel(const SessionRecord& record) {
   return send_signal(record.agent, SIGINT);
 }
-  // The session is gone by now; what stays of its files is swept later.
-  std::filesystem::remove_all(removed, error);
 
 }  // namespace godwit

@@ -62,6 +62,7 @@ class SessionDirectory final : public CommitLog {
   // Returns once the decision is in the file: only then may it be told to the destination.
   Status record_commit() override;
   Status record_return() override;
+  Status record_started() override;
 
   Status record_recovery(const std::string& guest) override;
   Result<std::vector<postcopy::ReceivedWords>> received_pages(const GuestMemory& memory) override;

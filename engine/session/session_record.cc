@@ -115,14 +115,14 @@ std::string encode_session_record(const SessionRecord& record) {
   const Progress& progress = record.progress;
   return fmt::format(
       "{}\nsession={}\nrole={}\npid={}\nstart_ticks={}\nstate={}\npeer={}\nguest={}\n"
-      "committed={}\n"
+      "committed={}\nstarted={}\n"
       "phase={}\nround={}\nbytes_sent={}\nbytes_remaining={}\nthroughput_bytes_per_s={}\n"
       "dirty_bytes_per_s={}\npredicted_downtime_ms={}\n"
       "faults={}\nfault_p50_us={}\nfault_p99_us={}\n{}\n",
       kFirstLine, record.session, to_string(record.role), record.agent.pid,
       record.agent.start_ticks, printable(record.state), printable(record.peer),
-      printable(record.guest), record.committed ? "yes" : "no", printable(progress.phase),
-      progress.round, progress.bytes_sent, progress.bytes_remaining,
+      printable(record.guest), record.committed ? "yes" : "no", record.started ? "yes" : "no",
+      printable(progress.phase), progress.round, progress.bytes_sent, progress.bytes_remaining,
       progress.throughput_bytes_per_s, progress.dirty_bytes_per_s, progress.predicted_downtime_ms,
       progress.faults, progress.fault_p50_us, progress.fault_p99_us, kLastLine);
 }
@@ -138,6 +138,7 @@ Result<SessionRecord> parse_session_record(std::string_view text) {
   RETURN_IF_ERROR(read_number(fields, "pid", record.agent.pid));
   RETURN_IF_ERROR(read_number(fields, "start_ticks", record.agent.start_ticks));
   RETURN_IF_ERROR(read_yes_no(fields, "committed", record.committed));
+  RETURN_IF_ERROR(read_yes_no(fields, "started", record.started));
   record.state = text_or_empty(fields, "state");
   record.peer = text_or_empty(fields, "peer");
   record.guest = text_or_empty(fields, "guest");

@@ -31,7 +31,8 @@ struct SessionRecord {
   std::string peer;
   std::string guest;  // how the agent reaches the guest, for whoever has to after its death
   bool committed = false;
-  Progress progress;  // as of at most a second ago
+  bool started = false;  // of the destination in post-copy: the guest has run here
+  Progress progress;     // as of at most a second ago
 };
 
 std::string encode_session_record(const SessionRecord& record);

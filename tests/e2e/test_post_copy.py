@@ -81,6 +81,19 @@ def test_killed_agents_are_replaced(folder, network, version, victim):
             assert not sender.sessions_left() and not receiver.sessions_left()
 
 
+def test_guest_that_was_paused_stays_paused_when_the_agent_is_replaced(folder, network):
+    with slow_move(folder, network) as (guests, sender, receiver):
+        session = sender.wait_session()
+        guests.destination.qmp.command("stop")
+        receiver.kill()
+        with agent.resume(receiver, session) as receiver:
+            assert receiver.wait(90) == COMPLETED, receiver.output()
+            assert sender.wait(90) == COMPLETED, sender.output()
+            assert guests.destination.qmp.status() == "paused"
+            guests.destination.qmp.command("cont")
+            guests.assert_moved()
+
+
 def test_source_qemu_is_killed(folder, network):
     with slow_move(folder, network) as (guests, sender, receiver):
         guests.source.kill()

@@ -54,6 +54,7 @@ class SimulatedCommitLog final : public CommitLog {
     recorded_ = false;
     return {};
   }
+  Status record_started() override { return {}; }
   Status record_recovery(const std::string&) override { return {}; }
   Result<std::vector<postcopy::ReceivedWords>> received_pages(const GuestMemory& memory) override {
     if (words_.empty()) {

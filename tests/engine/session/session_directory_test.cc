@@ -248,6 +248,7 @@ TEST(SessionRecordText, ComesBackAsItWent) {
   record.peer = "[::1]:7471";
   record.guest = "/run/a guest=1.qmp";
   record.committed = true;
+  record.started = true;
   record.progress = {"pre-copy", 1, 2, 3.5, 4.5, 5.5, 6};
 
   Result<SessionRecord> parsed = parse_session_record(encode_session_record(record));
@@ -255,6 +256,7 @@ TEST(SessionRecordText, ComesBackAsItWent) {
   ASSERT_TRUE(parsed) << parsed.error().text();
   EXPECT_EQ(encode_session_record(*parsed), encode_session_record(record));
   EXPECT_EQ(parsed->guest, record.guest);
+  EXPECT_TRUE(parsed->started);
   EXPECT_EQ(parsed->progress.round, 6U);
 }
 
