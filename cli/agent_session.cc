@@ -23,11 +23,13 @@ Status AgentSession::take_over(const std::string& session) {
   return {};
 }
 
-void AgentSession::conclude(MigrationStatus status) {
+void AgentSession::conclude(const MigrationReport& report) {
   display_.clear();
   if (directory_ == nullptr) return;
-  if (status == MigrationStatus::kInDoubt) {
+  if (report.status == MigrationStatus::kInDoubt) {
     directory_->keep();
+  } else if (report.post_copy && report.post_copy->source_waits) {
+    directory_->keep_word();
   } else {
     directory_->settle();
   }

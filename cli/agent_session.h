@@ -40,7 +40,7 @@ class AgentSession final : public MigrationObserver, public CommitLog {
   Status take_over(const std::string& session);
 
   // Leaves, or removes, the folder, as the migration's end demands.
-  void conclude(MigrationStatus status);
+  void conclude(const MigrationReport& report);
 
   void on_state(std::string_view state) override;
   void on_progress(const Progress& progress) override;

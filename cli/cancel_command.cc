@@ -13,7 +13,16 @@
 namespace godwit::cli {
 namespace {
 
+// The guest needs nothing of it; a source that comes back is not answered any more.
+ExitCode forget(const SessionRecord& record) {
+  const Status removed = remove_session(record.session, record.role);
+  say(removed ? fmt::format("the guest is here, complete; session {} is gone", record.session)
+              : to_string(removed.error()));
+  return removed ? ExitCode::kCompleted : ExitCode::kFailed;
+}
+
 ExitCode cancel_dead(const SessionRecord& record) {
+  if (has_completed(record)) return forget(record);
   Result<AfterDeath> outcome = settle_after_death(record, resume_guest);
   const char* role = to_string(record.role);
   if (!outcome) {

@@ -17,6 +17,11 @@ bool may_have_said_ready(const SessionRecord& record) {
   return false;
 }
 
+bool has_completed(const SessionRecord& record) {
+  return record.role == SessionRole::kDestination && record.committed &&
+         record.state == to_string(DestinationState::kCompleted);
+}
+
 Result<AfterDeath> settle_after_death(const SessionRecord& record,
                                       const ResumeGuest& resume_guest) {
   if (record.role == SessionRole::kDestination) {

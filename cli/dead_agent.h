@@ -29,6 +29,9 @@ using ResumeGuest = std::function<Status(const std::string& guest)>;
 // the source knows whose the guest is.
 bool may_have_said_ready(const SessionRecord& record);
 
+// Whether the destination had all memory, and only had to tell the source.
+bool has_completed(const SessionRecord& record);
+
 // Requires: the agent is dead.
 // Errors: those of `resume_guest`; the session stays then.
 Result<AfterDeath> settle_after_death(const SessionRecord& record, const ResumeGuest& resume_guest);

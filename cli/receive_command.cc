@@ -9,6 +9,7 @@
 #include "cli/command.h"
 #include "cli/console.h"
 #include "cli/control_reconnectors.h"
+#include "cli/dead_agent.h"
 #include "cli/guest_access.h"
 #include "cli/interrupt_watcher.h"
 #include "cli/lane_rails.h"
@@ -104,7 +105,7 @@ Result<MigrationReport> migrate(const ReceiveOptions& options, LaneRails& lanes,
   });
   MigrationReport report = migration.run();
   interrupts.set_action({});
-  agent.conclude(report.status);
+  agent.conclude(report);
   if (report.transport_note.empty()) report.transport_note = lanes.note;
   return report;
 }
@@ -126,14 +127,43 @@ Result<Outcome> receive_guest(const ReceiveOptions& options, InterruptWatcher& i
   return Outcome{std::move(report), peer};
 }
 
+// In place of an agent that had fetched everything, and could not tell its source.
+Result<Outcome> tell_source(const ReceiveOptions& options, const SessionRecord& before,
+                            InterruptWatcher& interrupts, Guardian& guardian) {
+  const std::string& session = options.agent.resume_session;
+  ASSIGN_OR_RETURN(ControlSecurity security, choose_security(options.agent, options.listen));
+  DestinationOptions destination_options;
+  destination_options.software = kVersion;
+  ASSIGN_OR_RETURN(destination_options.reconnect_for, reconnect_time(options.agent));
+  ProgressDisplay display(style_of_stderr(), write_stderr);
+  AgentSession agent({.role = SessionRole::kDestination,
+                      .test_hold = options.agent.test_hold,
+                      .session_name = {},
+                      .give_up = {},
+                      .parties = {before.peer, options.agent.qmp},
+                      .command = {}},
+                     guardian, display);
+  RETURN_IF_ERROR(agent.take_over(session));
+  DestinationReconnector reconnector(options.resume_listen, security);
+  say(fmt::format("session {}: all memory is here; waits for its source on {} to tell it", session,
+                  options.resume_listen));
+  interrupts.set_action([&] { reconnector.stop(); });
+  MigrationReport report = resume_farewell(agent, reconnector, destination_options, session);
+  interrupts.set_action({});
+  agent.conclude(report);
+  report.security = describe_security(options.agent, security);
+  return Outcome{std::move(report), before.peer};
+}
+
 // In place of an agent that died after it had taken the guest over.
 Result<Outcome> fetch_again(const ReceiveOptions& options, InterruptWatcher& interrupts,
                             Guardian& guardian) {
   const std::string& session = options.agent.resume_session;
+  ASSIGN_OR_RETURN(const SessionRecord before, read_session(session, SessionRole::kDestination));
+  if (has_completed(before)) return tell_source(options, before, interrupts, guardian);
   ASSIGN_OR_RETURN(ControlSecurity security, choose_security(options.agent, options.listen));
   ASSIGN_OR_RETURN(LaneRails lanes, make_lane_rails(options.agent));
   set_listen_addresses(lanes, options.lane_listen, options.resume_listen);
-  ASSIGN_OR_RETURN(const SessionRecord before, read_session(session, SessionRole::kDestination));
   ASSIGN_OR_RETURN(const std::string record, read_recovery(session, SessionRole::kDestination));
   DestinationOptions destination_options;
   destination_options.software = kVersion;
@@ -163,7 +193,7 @@ Result<Outcome> fetch_again(const ReceiveOptions& options, InterruptWatcher& int
                           lanes.rails, agent, agent, reconnector},
                          destination_options, session);
   interrupts.set_action({});
-  agent.conclude(report.status);
+  agent.conclude(report);
   report.security = describe_security(options.agent, security);
   return Outcome{std::move(report), before.peer};
 }

@@ -68,7 +68,8 @@ Json render_post_copy(const MigrationReport& report) {
           {"background_bytes", post_copy.background_bytes},
           {"background_pages", post_copy.background_bytes / kBasePageBytes},
           {"zero_pages", post_copy.zero_pages},
-          {"reconnects", post_copy.reconnects}};
+          {"reconnects", post_copy.reconnects},
+          {"source_waits", post_copy.source_waits}};
 }
 
 }  // namespace

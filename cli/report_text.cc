@@ -17,8 +17,13 @@ std::string error_text(const MigrationReport& report) {
 std::string render_completed(const MigrationReport& report, SessionRole role,
                              const std::string& peer) {
   if (role == SessionRole::kDestination) {
+    const bool source_waits = report.post_copy && report.post_copy->source_waits;
     return fmt::format("The guest arrived from {} and runs here, after {}.\n", peer,
-                       format_milliseconds(report.total_ms));
+                       format_milliseconds(report.total_ms)) +
+           (source_waits ? fmt::format("All its memory is here, which the source has not heard: "
+                                       "`godwit resume {}` tells it when it comes back.\n",
+                                       report.session)
+                         : std::string());
   }
   return fmt::format(
       "The guest runs on {} now. Moved in {}; it stood still for {} ({} was predicted).\n", peer,

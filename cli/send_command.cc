@@ -116,7 +116,7 @@ Result<MigrationReport> migrate(const SendOptions& options, InterruptWatcher& in
   });
   MigrationReport report = migration.run();
   interrupts.set_action({});
-  agent.conclude(report.status);
+  agent.conclude(report);
   report.security = describe_security(options.agent, security);
   if (report.transport_note.empty()) report.transport_note = lanes.note;
   return report;
@@ -158,7 +158,7 @@ Result<MigrationReport> serve_again(const SendOptions& options, InterruptWatcher
     report.status = MigrationStatus::kCompleted;
     report.error.reset();
   }
-  agent.conclude(report.status);
+  agent.conclude(report);
   report.security = describe_security(options.agent, security);
   return report;
 }

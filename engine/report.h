@@ -76,6 +76,8 @@ struct PostCopyReport {
   double fault_max_us = 0;
   double ms = 0;            // from the switchover to the last page
   uint32_t reconnects = 0;  // of a lost connection
+  // Of the destination: all is here, and the source could not be told.
+  bool source_waits = false;
 };
 
 struct MigrationReport {

@@ -5,14 +5,13 @@
 #include <bit>
 #include <utility>
 
+#include "engine/migration/farewell.h"
 #include "engine/migration/states.h"
 
 namespace godwit {
 namespace {
 
 constexpr Clock::duration kProgressPeriod = milliseconds(500);
-// A source that has not heard that all is here keeps its guest's memory: worth some patience.
-constexpr Clock::duration kFarewellPatience = seconds(60);
 constexpr Clock::duration kRetryPause = milliseconds(100);
 
 double to_microseconds(nanoseconds time) {
@@ -152,7 +151,8 @@ Status DestinationPostCopy::run(const std::string& session, Guest guest,
   RETURN_IF_ERROR(faults_->disarm());
   lanes.reset();
   if (connection_ != nullptr) connection_->lanes.reset();
-  return tell_complete(current);
+  tell_source(current);
+  return {};
 }
 
 Result<bool> DestinationPostCopy::follow(ControlLink& link) {
@@ -291,30 +291,17 @@ Status DestinationPostCopy::rejoin_over(std::unique_ptr<ControlChannel> channel)
                        .hand_over = committed_ ? HandOver::kCommitted : HandOver::kUncommitted});
 }
 
-// The guest is complete here whatever comes of this; but a source that does not hear of it waits
-// for ever.
-Status DestinationPostCopy::tell_complete(ControlLink* link) {
-  const Deadline deadline = deadline_in(std::min(kFarewellPatience, options_.reconnect_for));
-  while (true) {
-    if (link != nullptr && link->send(FetchComplete{}) && is_released(*link)) return {};
-    connection_.reset();
-    if (parts_.reconnector == nullptr || Clock::now() >= deadline) return {};
-    Result<std::unique_ptr<ControlChannel>> channel =
-        parts_.reconnector->next(std::min(deadline, deadline_in(seconds(1))));
-    if (!channel && channel.error().code == Errc::kCancelled) return {};
-    link = channel && rejoin_over(std::move(*channel)) ? connection_->link.get() : nullptr;
+// The guest is complete here whatever comes of this.
+void DestinationPostCopy::tell_source(ControlLink* link) {
+  const Farewell farewell{session_, options_.software, options_.peer_timeout};
+  if (link != nullptr && tell_complete(*link, farewell)) return;
+  connection_.reset();
+  Result<bool> told = false;
+  if (parts_.reconnector != nullptr) {
+    told = tell_whoever_comes(*parts_.reconnector, farewell,
+                              deadline_in(std::min(options_.peer_timeout, options_.reconnect_for)));
   }
-}
-
-// Whether the source has answered that it knows.
-bool DestinationPostCopy::is_released(ControlLink& link) {
-  const Deadline deadline = deadline_in(options_.peer_timeout);
-  while (true) {
-    const Result<ControlMessage> message = link.next(deadline);
-    if (!message) return false;
-    if (std::holds_alternative<Released>(*message)) return true;
-    if (std::holds_alternative<Commit>(*message)) (void)link.send(Running{});
-  }
+  parts_.report.post_copy->source_waits = !told.value_or(false);
 }
 
 // A VMM that waits for a page could not even be told to quit.

@@ -73,7 +73,8 @@ class DestinationPostCopy {
     kStarted = 3,
   };
 
-  // Fetches the rest, and tells the source when nothing is missing. `link` and `lanes` are those of
+  // Fetches the rest, and tells the source when nothing is missing; that it could not be told is in
+  // the report, and no error. `link` and `lanes` are those of
   // the hand-over; without them a source is awaited first. Returns with the guest running, all
   // memory here and nothing of the agent left in the VMM.
   Status run(const std::string& session, Guest guest, std::unique_ptr<ControlLink>& link,
@@ -107,8 +108,7 @@ class DestinationPostCopy {
   Status rejoin_over(std::unique_ptr<ControlChannel> channel);
   Status take_commit(ControlLink& link);
   void start_in_background();
-  Status tell_complete(ControlLink* link);
-  bool is_released(ControlLink& link);
+  void tell_source(ControlLink* link);
   FetchProgress progress() const;
   void fill_report();
 

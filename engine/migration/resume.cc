@@ -5,6 +5,7 @@
 
 #include "engine/migration/cpu_time.h"
 #include "engine/migration/destination_post_copy.h"
+#include "engine/migration/farewell.h"
 #include "engine/migration/source_post_copy.h"
 #include "engine/migration/states.h"
 
@@ -29,6 +30,21 @@ void end_report(MigrationReport& report, const Status& status, Clock::time_point
 }
 
 }  // namespace
+
+MigrationReport resume_farewell(MigrationObserver& observer, ControlReconnector& reconnector,
+                                const DestinationOptions& options, const std::string& session) {
+  const Clock::time_point begin = Clock::now();
+  observer.on_state(to_string(DestinationState::kCompleted));
+  const Result<bool> told = tell_whoever_comes(
+      reconnector, {session, options.software, options.peer_timeout},
+      options.reconnect_for == Clock::duration::max() ? Deadline::max()
+                                                      : deadline_in(options.reconnect_for));
+  MigrationReport report;
+  report.session = session;
+  report.post_copy.emplace().source_waits = !told.value_or(false);
+  end_report(report, {}, begin);
+  return report;
+}
 
 MigrationReport resume_source(const ResumedSource& parts, const SourceOptions& options) {
   const Clock::time_point begin = Clock::now();

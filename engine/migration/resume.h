@@ -47,4 +47,9 @@ struct ResumedDestination {
 MigrationReport resume_destination(const ResumedDestination& parts,
                                    const DestinationOptions& options, const std::string& session);
 
+// For a destination that had everything and whose source had not heard of it: waits for that, for
+// as long as the options say. The guest is not touched.
+MigrationReport resume_farewell(MigrationObserver& observer, ControlReconnector& reconnector,
+                                const DestinationOptions& options, const std::string& session);
+
 }  // namespace godwit

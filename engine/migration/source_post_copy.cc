@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/memory/zero_scan.h"
+#include "engine/migration/farewell.h"
 #include "engine/migration/rail_ends.h"
 #include "engine/migration/states.h"
 
@@ -147,6 +148,7 @@ Status SourcePostCopy::run(std::unique_ptr<ControlLink>& link) {
       ++parts_.report.post_copy->reconnects;
     }
     RETURN_IF_ERROR(rejoin());
+    if (complete_) return {};
     current = connection_->link.get();
     std::lock_guard lock(link_mutex_);
     zeroes_link_ = current;
@@ -163,16 +165,24 @@ Result<bool> SourcePostCopy::follow(ControlLink& link) {
     if (const auto* progress = std::get_if<FetchProgress>(&*message)) {
       take(*progress);
     } else if (std::holds_alternative<FetchComplete>(*message)) {
-      parts_.report.post_copy->ms = to_milliseconds(Clock::now() - began_);
-      // Written down first: once the destination knows, nobody is there for an agent to resume.
-      parts_.observer.on_state(to_string(SourceState::kCompleted));
-      (void)link.send(Released{});
+      conclude(link);
       return true;
     } else if (!std::holds_alternative<Running>(*message)) {
       return fail(Errc::kCorrupt, "the destination sent a message out of turn: {}",
                   name_of(*message));
     }
   }
+}
+
+// Written down first: once the destination knows, nobody is there for an agent to resume.
+void SourcePostCopy::conclude(ControlLink& link) {
+  complete_ = true;
+  parts_.report.post_copy->ms = to_milliseconds(Clock::now() - began_);
+  parts_.observer.on_state(to_string(SourceState::kCompleted));
+  const Farewell farewell{options_.session, options_.software, options_.peer_timeout};
+  if (tell_released(link, farewell) || parts_.reconnector == nullptr) return;
+  tell_released_again(*parts_.reconnector, farewell,
+                      deadline_in(std::min(options_.peer_timeout, options_.reconnect_for)));
 }
 
 Status SourcePostCopy::rejoin() {
@@ -233,7 +243,15 @@ Status SourcePostCopy::rejoin_over(std::unique_ptr<ControlChannel> channel) {
     RETURN_IF_ERROR(open_rails(rails));
   }
   RETURN_IF_ERROR(link.send(offer()));
-  ASSIGN_OR_RETURN(const PostCopyPrepared prepared, link.expect<PostCopyPrepared>(deadline));
+  ASSIGN_OR_RETURN(const ControlMessage answer, link.next(deadline));
+  if (std::holds_alternative<FetchComplete>(answer)) {
+    conclude(link);
+    return {};
+  }
+  if (!std::holds_alternative<PostCopyPrepared>(answer)) {
+    return fail(Errc::kCorrupt, "the destination sent a message out of turn: {}", name_of(answer));
+  }
+  const auto& prepared = std::get<PostCopyPrepared>(answer);
   std::vector<Rail> usable;
   std::vector<size_t> numbers;
   std::vector<JoinedRail> joined;

@@ -65,8 +65,10 @@ class SourcePostCopy {
   Result<Regions> open_rail(const Rail& rail) const;
   // Until the destination has all (true), or the connection is lost (false).
   Result<bool> follow(ControlLink& link);
+  void conclude(ControlLink& link);
   PreparePostCopy offer() const;
   Status rejoin();
+  // On return the lanes are there, or the destination has said that it has everything.
   Status rejoin_over(std::unique_ptr<ControlChannel> channel);
   void take(const FetchProgress& progress);
   void find_zeroes(const std::stop_token& stop);
@@ -77,6 +79,7 @@ class SourcePostCopy {
   std::vector<Regions> regions_;    // of each rail; none of one that cannot be used
   std::unique_ptr<postcopy::PageServer> server_;
   std::unique_ptr<Connection> connection_;  // the one that replaced the first
+  bool complete_ = false;                   // the destination has said so
   Clock::time_point began_{};
   FetchView view_;
 

@@ -248,6 +248,10 @@ ReceivedPages::ReceivedPages(UniqueFd file, std::span<std::byte> bytes,
                              std::vector<postcopy::ReceivedWords> words)
     : file_(std::move(file)), bytes_(bytes), words_(std::move(words)) {}
 
+void ReceivedPages::remove(int folder_fd) {
+  ::unlinkat(folder_fd, kFile, 0);
+}
+
 ReceivedPages::~ReceivedPages() {
   ::munmap(bytes_.data(), bytes_.size());
 }

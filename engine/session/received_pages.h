@@ -38,6 +38,9 @@ class ReceivedPages {
   // it is not whole, or about other memory than this.
   static Result<std::unique_ptr<ReceivedPages>> open(int folder_fd, const GuestMemory& memory);
 
+  // They are not needed any more. Not an error when there are none.
+  static void remove(int folder_fd);
+
   ~ReceivedPages();
   ReceivedPages(const ReceivedPages&) = delete;
   ReceivedPages& operator=(const ReceivedPages&) = delete;

@@ -268,6 +268,12 @@ void SessionDirectory::keep() {
   kept_ = true;
 }
 
+void SessionDirectory::keep_word() {
+  keep();
+  ReceivedPages::remove(folder_.get());
+  ::unlinkat(folder_.get(), kRecoveryFile, 0);
+}
+
 Status SessionDirectory::write_record() {
   return replace_file(folder_, kStateFile, encode_session_record(record_));
 }

@@ -79,6 +79,10 @@ class SessionDirectory final : public CommitLog {
   // The outcome is in doubt, commit or not: the folder stays.
   void keep();
 
+  // All is done here, and the other side could not be told: the folder stays, without what only a
+  // guest that misses pages needs.
+  void keep_word();
+
  private:
   SessionDirectory(SessionRecord record, UniqueFd folder);
   Status write_record();  // Requires: mutex_ held.

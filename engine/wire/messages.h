@@ -284,7 +284,7 @@ struct FetchComplete {
   friend bool operator==(const FetchComplete&, const FetchComplete&) = default;
 };
 
-// Source -> destination, the answer: it knows, and does not come back.
+// The answer of each side to the other's last word: it knows, and does not come back.
 struct Released {
   friend bool operator==(const Released&, const Released&) = default;
 };

@@ -176,6 +176,23 @@ def test_source_killed_when_the_destination_has_ended_does_not_wait_for_ever(fol
         guests.assert_moved()
 
 
+def test_source_that_comes_back_when_the_destination_has_ended_is_told(folder, network):
+    with slow_move(folder, network, sender_extra=("--test-hold", "completed")) as (guests, sender, receiver):
+        session = sender.wait_session()
+        sender.wait_held(40)
+        sender.kill()
+        # As if it had died a moment earlier, not knowing yet that it was over.
+        state = sender.runtime_folder / session / "source" / "state"
+        state.write_text(state.read_text().replace("state=completed", "state=post-copy"))
+        assert receiver.wait(30) == COMPLETED, receiver.output()
+        assert receiver.report()["post_copy"]["source_waits"]
+        assert f"godwit resume {session}" in receiver.output()
+        with agent.resume(sender, session) as sender, agent.resume(receiver, session) as receiver:
+            sender.wait_held()
+            sender.release()
+            assert_completed(guests, sender, receiver)
+
+
 def test_guest_on_huge_pages_moves(folder, network, huge_pages):
     memory = Memory(64, folder=huge_pages)
     with scenario(folder, network, BootSector(dirty_mib=16), memory) as guests:
