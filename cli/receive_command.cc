@@ -38,6 +38,9 @@ struct Outcome {
   std::string peer;
 };
 
+// A source that is turned away comes again within two seconds.
+constexpr char kSettlingTime[] = "5s";
+
 constexpr char kFooter[] =
     "QEMU has to be waiting: started with the same machine and memory as the source's, and\n"
     "`-incoming defer`. One guest is received, then the program ends.\n"
@@ -73,10 +76,14 @@ Result<FirstConnection> await_source(const ReceiveOptions& options, const Contro
   return FirstConnection{std::move(*connection), listener->address()};
 }
 
-Result<MigrationReport> migrate(const ReceiveOptions& options, LaneRails& lanes,
-                                DestinationGuest& guest, const ControlSecurity& security,
-                                const FirstConnection& first, InterruptWatcher& interrupts,
-                                Guardian& guardian) {
+struct Attempt {
+  MigrationReport report;
+  std::string came_back_for;  // DestinationMigration::came_back_for()
+};
+
+Result<Attempt> migrate(const ReceiveOptions& options, LaneRails& lanes, DestinationGuest& guest,
+                        const ControlSecurity& security, const FirstConnection& first,
+                        InterruptWatcher& interrupts, Guardian& guardian) {
   ControlConnection& control = *first.control;
   set_listen_addresses(lanes, options.lane_listen, control.local_address());
   ASSIGN_OR_RETURN(std::vector<std::string> command, own_command());
@@ -107,24 +114,7 @@ Result<MigrationReport> migrate(const ReceiveOptions& options, LaneRails& lanes,
   interrupts.set_action({});
   agent.conclude(report);
   if (report.transport_note.empty()) report.transport_note = lanes.note;
-  return report;
-}
-
-Result<Outcome> receive_guest(const ReceiveOptions& options, InterruptWatcher& interrupts,
-                              Guardian& guardian) {
-  ASSIGN_OR_RETURN(ControlSecurity security, choose_security(options.agent, options.listen));
-  if (!options.lane_listen.empty()) RETURN_IF_ERROR(parse_host_port(options.lane_listen));
-  // What this host lacks is said now, and what takes its time is done before a guest waits for it.
-  ASSIGN_OR_RETURN(LaneRails lanes, make_lane_rails(options.agent));
-  if (!lanes.note.empty()) say(fmt::format("pages will come over TCP: {}", lanes.note));
-  ASSIGN_OR_RETURN(std::unique_ptr<DestinationGuest> guest, open_destination_guest(options.agent));
-  ASSIGN_OR_RETURN(const FirstConnection first, await_source(options, security, interrupts));
-  const std::string peer = first.control->peer_address();
-  say(fmt::format("{} is here", peer));
-  ASSIGN_OR_RETURN(MigrationReport report,
-                   migrate(options, lanes, *guest, security, first, interrupts, guardian));
-  report.security = describe_security(options.agent, security);
-  return Outcome{std::move(report), peer};
+  return Attempt{std::move(report), migration.came_back_for()};
 }
 
 // In place of an agent that had fetched everything, and could not tell its source.
@@ -153,6 +143,43 @@ Result<Outcome> tell_source(const ReceiveOptions& options, const SessionRecord& 
   agent.conclude(report);
   report.security = describe_security(options.agent, security);
   return Outcome{std::move(report), before.peer};
+}
+
+// A source that came to this address for a guest of before. It comes again in a moment; where that
+// guest is here as a whole, it is told so then.
+void settle_with(const std::string& session, ReceiveOptions options, InterruptWatcher& interrupts,
+                 Guardian& guardian) {
+  const Result<SessionRecord> before = read_session(session, SessionRole::kDestination);
+  if (!before || !has_completed(*before) || is_running(before->agent)) return;
+  options.agent.resume_session = session;
+  options.agent.reconnect_for = kSettlingTime;
+  const Result<Outcome> told = tell_source(options, *before, interrupts, guardian);
+  if (!told) say(to_string(told.error()));
+}
+
+Result<Outcome> receive_guest(const ReceiveOptions& options, InterruptWatcher& interrupts,
+                              Guardian& guardian) {
+  ASSIGN_OR_RETURN(ControlSecurity security, choose_security(options.agent, options.listen));
+  if (!options.lane_listen.empty()) RETURN_IF_ERROR(parse_host_port(options.lane_listen));
+  // What this host lacks is said now, and what takes its time is done before a guest waits for it.
+  ASSIGN_OR_RETURN(LaneRails lanes, make_lane_rails(options.agent));
+  if (!lanes.note.empty()) say(fmt::format("pages will come over TCP: {}", lanes.note));
+  ASSIGN_OR_RETURN(std::unique_ptr<DestinationGuest> guest, open_destination_guest(options.agent));
+  ReceiveOptions again = options;
+  while (true) {
+    ASSIGN_OR_RETURN(const FirstConnection first, await_source(again, security, interrupts));
+    const std::string peer = first.control->peer_address();
+    say(fmt::format("{} is here", peer));
+    ASSIGN_OR_RETURN(Attempt attempt,
+                     migrate(options, lanes, *guest, security, first, interrupts, guardian));
+    if (attempt.came_back_for.empty()) {
+      attempt.report.security = describe_security(options.agent, security);
+      return Outcome{std::move(attempt.report), peer};
+    }
+    say(fmt::format("turned away: {} came back for session {}", peer, attempt.came_back_for));
+    again.listen = again.resume_listen = first.listen_address;
+    settle_with(attempt.came_back_for, again, interrupts, guardian);
+  }
 }
 
 // In place of an agent that died after it had taken the guest over.

@@ -62,10 +62,14 @@ Status DestinationMigration::negotiate() {
         "install the same version of godwit on both hosts",
         hello.software, hello.protocol_version, options_.software, kProtocolVersion);
   }
-  if (hello.purpose != Purpose::kMigrate) {
-    return fail(Errc::kRefused, "this agent waits for `godwit send`, not for {}",
-                hello.purpose == Purpose::kRelay ? "`godwit relay`"
-                                                 : "one that comes back to a guest");
+  if (hello.purpose == Purpose::kRelay)
+    return fail(Errc::kRefused, "this agent waits for `godwit send`, not for `godwit relay`");
+  if (hello.purpose == Purpose::kRejoin) {
+    came_back_for_ = hello.session;
+    return fail(Errc::kRefused,
+                "this agent waits for a new guest; that of session {} came here, or was to, "
+                "before: `godwit status` on this host says how it stands",
+                hello.session);
   }
   report_.session = hello.session;
   enter(DestinationState::kNegotiating);

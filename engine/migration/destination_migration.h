@@ -54,6 +54,10 @@ class DestinationMigration {
   // Thread: run()'s, so from the observer, or after run().
   const std::string& session() const { return report_.session; }
 
+  // After run(): the session of a source that did not come with a guest, but back to an earlier
+  // destination, and was turned away. Nothing was touched. Else empty.
+  const std::string& came_back_for() const { return came_back_for_; }
+
  private:
   Status migrate();
   Status negotiate();
@@ -83,6 +87,7 @@ class DestinationMigration {
   const DestinationOptions options_;
   DestinationState state_ = DestinationState::kWaiting;
   MigrationReport report_;
+  std::string came_back_for_;
   Clock::time_point begin_{};
 
   Interruption interruption_;

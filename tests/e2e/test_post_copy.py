@@ -176,21 +176,41 @@ def test_source_killed_when_the_destination_has_ended_does_not_wait_for_ever(fol
         guests.assert_moved()
 
 
+def die_untold(sender, receiver):
+    """The source dies a moment before it hears that all is there, and the destination ends without it."""
+    session = sender.wait_session()
+    sender.wait_held(40)
+    sender.kill()
+    # It has heard, to tell the truth.
+    state = sender.runtime_folder / session / "source" / "state"
+    state.write_text(state.read_text().replace("state=completed", "state=post-copy"))
+    assert receiver.wait(30) == COMPLETED, receiver.output()
+    return session
+
+
 def test_source_that_comes_back_when_the_destination_has_ended_is_told(folder, network):
     with slow_move(folder, network, sender_extra=("--test-hold", "completed")) as (guests, sender, receiver):
-        session = sender.wait_session()
-        sender.wait_held(40)
-        sender.kill()
-        # As if it had died a moment earlier, not knowing yet that it was over.
-        state = sender.runtime_folder / session / "source" / "state"
-        state.write_text(state.read_text().replace("state=completed", "state=post-copy"))
-        assert receiver.wait(30) == COMPLETED, receiver.output()
+        session = die_untold(sender, receiver)
         assert receiver.report()["post_copy"]["source_waits"]
         assert f"godwit resume {session}" in receiver.output()
         with agent.resume(sender, session) as sender, agent.resume(receiver, session) as receiver:
             sender.wait_held()
             sender.release()
             assert_completed(guests, sender, receiver)
+
+
+def test_source_that_comes_back_to_a_receiver_of_another_guest_is_told(folder, network):
+    with slow_move(folder, network, sender_extra=("--test-hold", "completed")) as (guests, sender, receiver):
+        session = die_untold(sender, receiver)
+        third = Qemu(guests.destination.machine, "third", folder, incoming=True, netns=network.name)
+        with third, agent.receive(third, folder, listen=guests.address, netns=network.name) as other, \
+             agent.resume(sender, session) as sender:
+            sender.wait_held()
+            sender.release()
+            assert sender.wait() == COMPLETED, sender.output()
+            wait_until(lambda: not receiver.sessions_left(), "the session forgotten", 10)
+            assert other.alive(), other.output()
+        guests.assert_moved()
 
 
 def test_guest_on_huge_pages_moves(folder, network, huge_pages):
