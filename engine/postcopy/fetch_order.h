@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the background fetches next, while faults are served on a lane of their own: first what is
-// guessed from recent faults (read_ahead.h), then pages known to be hot, then all others in order.
+// guessed from recent faults (read_ahead.h), then all others in order.
 //
 // Looks at no page twice, except after one was given back: that brings one more pass at the end.
 #pragma once
@@ -23,9 +23,6 @@ class FetchOrder {
  public:
   explicit FetchOrder(const GuestMemory& memory);
 
-  // These pages come before the others; they need not be missing. At first there are none.
-  void prefer(GuestPageSet hot);
-
   // Somebody waits for this page, or would have, had it not just arrived.
   void note_fault(uint32_t block, uint64_t page);
 
@@ -40,14 +37,11 @@ class FetchOrder {
     uint64_t page = 0;
   };
 
-  std::optional<PageClaim> next_hot(PageLedger& ledger);
   std::optional<PageClaim> next_in_order(PageLedger& ledger);
 
   std::mutex mutex_;
   ReadAhead read_ahead_;
   std::vector<uint64_t> page_counts_;  // of each block
-  GuestPageSet hot_;
-  Cursor hot_cursor_;
   Cursor cursor_;
   uint64_t give_backs_seen_ = 0;  // when the cursor last started
 };

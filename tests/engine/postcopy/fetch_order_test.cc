@@ -46,20 +46,14 @@ TEST_F(FetchOrderTest, HandsOutOnlyWhatIsMissing) {
   EXPECT_EQ(order.next(ledger_), std::nullopt);
 }
 
-TEST_F(FetchOrderTest, PutsFaultsBeforeHotPagesAndThoseBeforeTheRest) {
-  GuestPageSet hot = empty_page_set(pages_.memory());
-  hot[0].set_run({130, 3});
-  hot[1].set(4);
+TEST_F(FetchOrderTest, PutsWhatFaultsPointToBeforeTheRest) {
   FetchOrder order(pages_.memory());
-  order.prefer(hot);
   order.note_fault(0, 99);
   ASSERT_TRUE(ledger_.claim(0, {99, 1}));
 
   EXPECT_EQ(order.next(ledger_), Claim({0, {100, 8}}));
-  EXPECT_EQ(order.next(ledger_), Claim({0, {130, 3}}));
   order.note_fault(1, 1);
   EXPECT_EQ(order.next(ledger_), Claim({1, {2, 1}}));
-  EXPECT_EQ(order.next(ledger_), Claim({1, {4, 1}}));
   EXPECT_EQ(order.next(ledger_), Claim({0, {0, 64}}));
 }
 
@@ -84,10 +78,7 @@ TEST(FetchOrderRace, BringsEveryPageOnce) {
   constexpr uint64_t kPages = 20'000;
   test::Pages pages;
   PageLedger ledger{pages.add(kPages).memory(), pages.received()};
-  GuestPageSet hot = empty_page_set(pages.memory());
-  hot[0].set_run({5000, 3000});
   FetchOrder order(pages.memory());
-  order.prefer(hot);
   std::vector<std::atomic<int>> arrivals(kPages);
   // One in five is lost on its way.
   auto bring = [&](PageRun run, uint64_t dice) {
