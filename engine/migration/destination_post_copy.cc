@@ -125,7 +125,7 @@ Status DestinationPostCopy::run(const std::string& session, Guest guest,
                                 std::unique_ptr<DestinationLanes>& lanes) {
   session_ = session;
   committed_ = guest != Guest::kUncommitted;
-  started_ = guest == Guest::kStarted;
+  started_ = said_running_ = guest == Guest::kStarted;
   if (committed_) fetcher_->start_background();
   if (guest == Guest::kCommitted) start_in_background();
   ControlLink* current = link.get();
@@ -160,6 +160,8 @@ Result<bool> DestinationPostCopy::follow(ControlLink& link) {
   while (true) {
     // Messages are few, so they are looked for between two looks at the pages.
     ASSIGN_OR_RETURN(const bool complete, fetcher_->await_complete(deadline_in(milliseconds(5))));
+    // What ends the downtime, of a guest that took its time to start.
+    if (started_ && !std::exchange(said_running_, true)) (void)link.send(Running{});
     if (complete && started_) return true;
     Result<ControlMessage> message = link.next(Deadline::min());
     if (message) {

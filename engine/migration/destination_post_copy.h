@@ -124,6 +124,7 @@ class DestinationPostCopy {
   std::vector<std::vector<postcopy::FetchRegions>> regions_;
   bool committed_ = false;
   std::atomic<bool> started_ = false;
+  bool said_running_ = false;
   bool abandoned_ = false;
   Clock::time_point began_{};
   FetchView view_;

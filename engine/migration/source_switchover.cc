@@ -138,7 +138,11 @@ Status SourceMigration::hand_over() {
   const Status sent = link_->send(Commit{});
   // In post-copy a lost connection is replaced, and the commit said again.
   if (!sent && post_copy_ == nullptr) return sent;
-  const Result<ControlMessage> answer = link_->next(deadline_in(kStartMax));
+  const Deadline answer_deadline = deadline_in(kStartMax);
+  Result<ControlMessage> answer = link_->next(answer_deadline);
+  // A VMM may have to wait for pages before it runs the guest: they are fetched meanwhile.
+  while (post_copy_ != nullptr && answer && std::holds_alternative<FetchProgress>(*answer))
+    answer = link_->next(answer_deadline);
   if (answer && std::holds_alternative<Returned>(*answer)) {
     return take_back(std::get<Returned>(*answer).reason);
   }

@@ -251,7 +251,9 @@ void Simulation::judge_agreement() {
   }
   const bool survivable =
       plan_.fault == SimulatedFault::kNone || plan_.fault == SimulatedFault::kLaneDisconnect;
-  if (survivable && plan_.source.limits.downtime_s_max >= 1) {
+  const bool post_copy_alone =
+      plan_.fault == SimulatedFault::kNone && plan_.source.post_copy != PostCopy::kNever;
+  if (post_copy_alone || (survivable && plan_.source.limits.downtime_s_max >= 1)) {
     verdict_.expect(source == MigrationStatus::kCompleted,
                     "no fatal fault, but the source says: {}",
                     outcome_.source.error ? to_string(*outcome_.source.error) : "no error");

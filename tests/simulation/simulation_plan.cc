@@ -221,7 +221,8 @@ SimulationPlan post_copy_plan_from_seed(uint64_t seed) {
   Dice dice(~seed);
   const bool fails_early =
       plan.fault != SimulatedFault::kLaneDisconnect && plan.fault != SimulatedFault::kControlCut &&
-      plan.fault != SimulatedFault::kSourceGuest && plan.fault != SimulatedFault::kDestinationGuest;
+      plan.fault != SimulatedFault::kSourceGuest &&
+      plan.fault != SimulatedFault::kDestinationGuest && plan.fault != SimulatedFault::kNoLaneWorks;
   if (fails_early) plan.fault = SimulatedFault::kNone;
   if (plan.fault == SimulatedFault::kNone) {
     plan.source_guest.failing_operation = plan.destination_guest.failing_operation = {};
@@ -251,6 +252,9 @@ SimulationPlan post_copy_plan_from_seed(uint64_t seed) {
     }
     if (dice.one_in(2)) plan.destination_link.disconnect_at_operation = dice.spread(6);
   }
+  // A VMM that waits for pages before it answers. One that fails then has been told to run before.
+  if (dice.one_in(8) && plan.fault != SimulatedFault::kDestinationGuest)
+    plan.destination_guest.slow_starts = static_cast<unsigned>(dice.between(1, 3));
   return plan;
 }
 

@@ -64,6 +64,8 @@ struct SyntheticOptions {
   // The operation that fails, at its call number `failing_call` (0 is the first).
   SyntheticOperation failing_operation = SyntheticOperation::kNone;
   unsigned failing_call = 0;
+  // So many calls to start the guest have no answer before one has.
+  unsigned slow_starts = 0;
 };
 
 }  // namespace godwit

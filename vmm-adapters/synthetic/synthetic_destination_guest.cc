@@ -53,6 +53,10 @@ Result<std::unique_ptr<PageFaults>> SyntheticDestinationGuest::adopt_page_faults
 
 Status SyntheticDestinationGuest::start() {
   if (state_ != State::kLoaded) return fail(Errc::kGuest, "the machine has no state to start from");
+  if (slow_starts_ < machine_->options().slow_starts) {
+    ++slow_starts_;
+    return fail(Errc::kTimeout, "the synthetic VMM was told not to answer yet");
+  }
   const Status attempted = machine_->attempt(SyntheticOperation::kStart);
   if (!attempted) return fail(Errc::kPeerLost, "{}", to_string(attempted.error()));
   state_ = State::kStarted;

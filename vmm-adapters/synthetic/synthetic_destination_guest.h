@@ -48,6 +48,7 @@ class SyntheticDestinationGuest final : public DestinationGuest {
 
   std::unique_ptr<SyntheticMachine> machine_;
   std::atomic<State> state_ = State::kWaiting;
+  unsigned slow_starts_ = 0;
 };
 
 }  // namespace godwit
