@@ -57,7 +57,7 @@ void StreamEncoder::section_header(const SectionHeader& header) {
   ByteWriter writer(output_);
   type(writer, header.type);
   writer.be32(header.id);
-  if (header.type != ItemType::kSectionStart) return;
+  if (header.type != ItemType::kSectionStart && header.type != ItemType::kSectionFull) return;
   writer.counted_text(header.name);
   writer.be32(header.instance);
   writer.be32(header.version);

@@ -45,7 +45,7 @@ std::vector<std::string> recorded_names(std::string_view suffix) {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(GODWIT_RECORDED_STREAMS)) {
     std::string name = entry.path().stem().string();
-    if (entry.path().extension() == ".gz" && name.find(suffix) != std::string::npos) {
+    if (entry.path().extension() == ".gz" && name.ends_with(suffix)) {
       names.push_back(std::move(name));
     }
   }
