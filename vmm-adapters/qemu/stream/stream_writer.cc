@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm-adapters/qemu/stream/stream_writer.h"
+
+#include "engine/base/check.h"
+#include "vmm-adapters/qemu/stream/stream_encoder.h"
+
+namespace godwit::qemu::stream {
+
+Bytes StreamWriter::pass(const StreamEvent& event) {
+  if (const auto* record = std::get_if<RamRecord>(&event.what)) {
+    dropping_ = false;
+    if (record->type == RamRecordType::kEndOfSection) in_section_ = false;
+    if (!is_page(record->type)) return event.bytes;
+    const bool must_name = !record->names_block && destination_block_ != record->block;
+    source_block_ = destination_block_ = record->block;
+    if (!must_name) return event.bytes;
+    RamRecord named = *record;
+    named.names_block = true;
+    head_.clear();
+    StreamEncoder(head_).record(named, blocks_[record->block].name);
+    return head_;
+  }
+  if (const auto* header = std::get_if<SectionHeader>(&event.what)) {
+    ram_section_id_ = header->id;
+    in_section_ = true;
+  }
+  if (std::holds_alternative<Payload>(event.what)) CHECK(!dropping_);
+  const auto* opaque = std::get_if<Opaque>(&event.what);
+  CHECK(opaque == nullptr || !opaque->ram_may_follow || is_in_step());
+  return event.bytes;
+}
+
+void StreamWriter::drop(const StreamEvent& event) {
+  if (std::holds_alternative<Payload>(event.what)) {
+    CHECK(dropping_);
+    return;
+  }
+  if (const auto* command = std::get_if<Command>(&event.what)) {
+    CHECK(command->id != CommandId::kPackaged && !command->in_package);
+    return;
+  }
+  const auto* record = std::get_if<RamRecord>(&event.what);
+  CHECK(record != nullptr && record->type != RamRecordType::kEndOfSection);
+  if (!is_page(record->type)) return;
+  source_block_ = record->block;
+  dropping_ = true;
+}
+
+void StreamWriter::append_page(uint32_t block, uint64_t offset_bytes, Bytes content,
+                               std::vector<std::byte>& output) {
+  const bool own_section = channel_ == Channel::kMain && !in_section_;
+  CHECK(!own_section || ram_section_id_);
+  StreamEncoder encoder(output);
+  if (own_section) {
+    encoder.section_header({.type = ItemType::kSectionPart,
+                            .id = *ram_section_id_,
+                            .name = {},
+                            .instance = 0,
+                            .version = 0});
+  }
+  encoder.record({.type = RamRecordType::kPage,
+                  .names_block = true,
+                  .fill = 0,
+                  .payload_bytes = static_cast<uint32_t>(content.size()),
+                  .block = block,
+                  .offset_bytes = offset_bytes},
+                 blocks_[block].name);
+  output.insert(output.end(), content.begin(), content.end());
+  destination_block_ = block;
+  if (own_section) {
+    encoder.end_of_section();
+    encoder.section_footer({.id = *ram_section_id_});
+  }
+}
+
+}  // namespace godwit::qemu::stream
