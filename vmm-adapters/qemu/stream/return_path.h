@@ -51,6 +51,7 @@ class ReturnPathParser {
   void feed(Bytes piece) { items_.feed(piece); }
   bool next(ReturnEvent& event);
   bool finish(ReturnEvent& event);
+  uint64_t payload_left_bytes() const { return items_.payload_left_bytes(); }
 
   const std::optional<Error>& reason() const { return items_.reason(); }
 

@@ -99,6 +99,21 @@ void StreamEncoder::end_of_section() {
   ByteWriter(output_).be64(kFlagEndOfSection);
 }
 
+void StreamEncoder::bitmap_chunk(const BitmapChunk& chunk) {
+  ByteWriter writer(output_);
+  writer.u8(chunk.flags);
+  if ((chunk.flags & kBitmapHasDevice) != 0) writer.counted_text(chunk.device);
+  if ((chunk.flags & kBitmapHasName) != 0) writer.counted_text(chunk.bitmap);
+  if ((chunk.flags & kBitmapStart) != 0) {
+    writer.be32(chunk.granularity_bytes);
+    writer.u8(chunk.start_flags);
+  }
+  if ((chunk.flags & kBitmapBits) == 0) return;
+  writer.be64(chunk.first_sector);
+  writer.be32(chunk.sectors);
+  if ((chunk.flags & kBitmapZeroes) == 0) writer.be64(chunk.payload_bytes);
+}
+
 void StreamEncoder::command(CommandId id, Bytes body) {
   ByteWriter writer(output_);
   type(writer, ItemType::kCommand);

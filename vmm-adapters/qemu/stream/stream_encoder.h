@@ -25,6 +25,7 @@ class StreamEncoder {
   // `block` is the name of the record's block, where it names one.
   void record(const RamRecord& record, std::string_view block);
   void end_of_section();
+  void bitmap_chunk(const BitmapChunk& chunk);
   // The package's size only, where it is PACKAGED.
   void command(CommandId id, Bytes body);
   void ping(uint32_t cookie);

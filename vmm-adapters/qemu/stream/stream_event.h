@@ -38,8 +38,12 @@ struct ConfigurationPart {
   Bytes body;
 };
 
-// Of the section "ram": any other is opaque. Name, instance and version are in a start only.
+enum class SectionContent : uint8_t { kRam = 1, kDirtyBitmap = 2 };
+
+// Of the sections "ram" and "dirty-bitmap": any other is opaque. Name, instance and version are in
+// a start only.
 struct SectionHeader {
+  SectionContent content;
   ItemType type;  // kSectionStart, kSectionPart or kSectionEnd
   uint32_t id;
   std::string_view name;
@@ -80,6 +84,18 @@ struct RamRecord {
   uint64_t offset_bytes;
 };
 
+// A part of a block device's dirty bitmap. Fields that its flags do not announce are 0 or empty.
+struct BitmapChunk {
+  uint8_t flags;
+  uint8_t start_flags;
+  uint32_t granularity_bytes;
+  std::string_view device;
+  std::string_view bitmap;
+  uint64_t first_sector;
+  uint32_t sectors;
+  uint32_t payload_bytes;
+};
+
 struct Command {
   CommandId id;
   bool in_package;
@@ -98,6 +114,7 @@ enum class PayloadKind : uint8_t {
   // guest.
   kPackage = 4,
   kVmDescription = 5,
+  kBitmap = 6,
 };
 // A part of a payload. Of a page, StreamParser::record() says which.
 struct Payload {
@@ -123,8 +140,8 @@ struct StreamEvent {
   // its next call.
   Bytes bytes;
   std::variant<std::monostate, FileHeader, Configuration, ConfigurationPart, SectionHeader,
-               SectionFooter, RamListHeader, RamListEntry, RamRecord, Command, EndOfStream,
-               VmDescription, Payload, Opaque>
+               SectionFooter, RamListHeader, RamListEntry, RamRecord, BitmapChunk, Command,
+               EndOfStream, VmDescription, Payload, Opaque>
       what;
 };
 

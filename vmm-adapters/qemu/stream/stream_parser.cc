@@ -106,6 +106,8 @@ Status StreamParser::step(ByteReader& reader, StreamEvent& event) {
       return read_record(reader, event);
     case State::kFooter:
       return read_footer(reader, event);
+    case State::kBitmapChunks:
+      return read_bitmap_chunk(reader, event);
     case State::kPackage:
       return read_package(reader, event);
     case State::kAfterEnd:
@@ -222,49 +224,61 @@ Status StreamParser::read_between_sections(ByteReader& reader, StreamEvent& even
 }
 
 Status StreamParser::read_section_header(ByteReader& reader, StreamEvent& event) {
-  SectionHeader header{.type = static_cast<ItemType>(reader.u8()),
-                       .id = reader.be32(),
-                       .name = {},
-                       .instance = 0,
-                       .version = 0};
-  const bool begins =
-      header.type == ItemType::kSectionStart || header.type == ItemType::kSectionFull;
-  if (begins) {
+  SectionHeader header{};
+  header.type = static_cast<ItemType>(reader.u8());
+  header.id = reader.be32();
+  if (header.type == ItemType::kSectionStart || header.type == ItemType::kSectionFull) {
     header.name = reader.counted_text();
     header.instance = reader.be32();
     header.version = reader.be32();
   }
   if (reader.is_short()) return {};
-  const bool is_ram = begins ? header.name == "ram" && header.type == ItemType::kSectionStart
-                             : header.id == ram_section_id_;
-  device_state_ = ram_ended_ && !is_ram;
-  if (begins && !is_ram) {
-    return fail(Errc::kRefused, "'{}' comes before RAM has ended, and cannot be followed",
-                header.name);
+  ASSIGN_OR_RETURN(header, check_section(header));
+  const bool is_ram = header.content == SectionContent::kRam;
+  if (header.type == ItemType::kSectionStart) {
+    (is_ram ? ram_section_id_ : bitmap_section_id_) = header.id;
   }
-  if (!is_ram) {
-    return fail(Errc::kRefused, "section {} is not RAM", header.id);
-  }
-  if (ram_ended_) return fail(Errc::kCorrupt, "RAM goes on after its last section");
-  if (begins && header.version != kRamSectionVersion) {
-    return fail(Errc::kRefused, "version {} of the RAM section", header.version);
-  }
-  if (begins && ram_section_id_) return fail(Errc::kCorrupt, "RAM begins a second time");
-  if (begins) ram_section_id_ = header.id;
-  last_ram_section_ = header.type == ItemType::kSectionEnd;
-  state_ = State::kRecords;
+  section_id_ = header.id;
+  last_ram_section_ = is_ram && header.type == ItemType::kSectionEnd;
+  state_ = is_ram ? State::kRecords : State::kBitmapChunks;
   event.what = header;
   return {};
+}
+
+// Whether this is a section that has an end, and which one; an error if it is not.
+Result<SectionHeader> StreamParser::check_section(SectionHeader header) {
+  const bool starts = header.type == ItemType::kSectionStart;
+  const bool is_ram = starts ? header.name == "ram" : header.id == ram_section_id_;
+  const bool is_bitmap = starts ? header.name == "dirty-bitmap" : header.id == bitmap_section_id_;
+  if (header.type == ItemType::kSectionFull || (!is_ram && !is_bitmap)) {
+    device_state_ = ram_ended_;
+    if (!header.name.empty()) {
+      return fail(Errc::kRefused, "'{}' comes before RAM has ended, and cannot be followed",
+                  header.name);
+    }
+    return fail(Errc::kRefused, "section {} is not RAM", header.id);
+  }
+  if (is_ram && ram_ended_) return fail(Errc::kCorrupt, "RAM goes on after its last section");
+  header.content = is_ram ? SectionContent::kRam : SectionContent::kDirtyBitmap;
+  if (!starts) return header;
+  if (header.version != (is_ram ? kRamSectionVersion : kBitmapSectionVersion)) {
+    return fail(Errc::kRefused, "version {} of section '{}'", header.version, header.name);
+  }
+  if (is_ram ? ram_section_id_ : bitmap_section_id_) {
+    return fail(Errc::kCorrupt, "'{}' begins a second time", header.name);
+  }
+  return header;
 }
 
 Status StreamParser::read_footer(ByteReader& reader, StreamEvent& event) {
   const uint8_t type = reader.u8();
   const uint32_t id = reader.be32();
   if (reader.is_short()) return {};
-  if (type != static_cast<uint8_t>(ItemType::kFooter) || id != ram_section_id_) {
-    return fail(Errc::kCorrupt, "the RAM section ends without its footer");
+  if (type != static_cast<uint8_t>(ItemType::kFooter) || id != section_id_) {
+    return fail(Errc::kCorrupt, "section {} ends without its footer", section_id_);
   }
   if (last_ram_section_) ram_ended_ = true;
+  last_ram_section_ = false;
   state_ = State::kBetweenSections;
   event.what = SectionFooter{.id = id};
   return {};

@@ -97,6 +97,7 @@ class StreamParser {
     kPackage = 7,   // commands at its beginning
     kAfterEnd = 8,  // the description may follow
     kEnded = 9,
+    kBitmapChunks = 10,
   };
 
   Status step(ByteReader& reader, StreamEvent& event);
@@ -106,6 +107,8 @@ class StreamParser {
   Status read_capabilities(ByteReader& reader);
   Status read_between_sections(ByteReader& reader, StreamEvent& event);
   Status read_section_header(ByteReader& reader, StreamEvent& event);
+  Result<SectionHeader> check_section(SectionHeader header);
+  Status read_bitmap_chunk(ByteReader& reader, StreamEvent& event);
   Status read_footer(ByteReader& reader, StreamEvent& event);
   Status read_block_list_entry(ByteReader& reader, StreamEvent& event);
   Status read_record(ByteReader& reader, StreamEvent& event);
@@ -135,7 +138,9 @@ class StreamParser {
   std::vector<RamBlock> blocks_;
   uint64_t list_left_bytes_ = 0;
   std::optional<uint32_t> ram_section_id_;
-  bool last_ram_section_ = false;
+  std::optional<uint32_t> bitmap_section_id_;
+  uint32_t section_id_ = 0;        // of the section that is open
+  bool last_ram_section_ = false;  // is open
   bool ram_ended_ = false;
 
   std::optional<uint32_t> record_block_;  // of the last page record: later ones refer to it

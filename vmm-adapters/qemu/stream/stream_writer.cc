@@ -9,7 +9,7 @@ namespace godwit::qemu::stream {
 Bytes StreamWriter::pass(const StreamEvent& event) {
   if (const auto* record = std::get_if<RamRecord>(&event.what)) {
     dropping_ = false;
-    if (record->type == RamRecordType::kEndOfSection) in_section_ = false;
+    if (record->type == RamRecordType::kEndOfSection) section_ = Section::kNoRecords;
     if (!is_page(record->type)) return event.bytes;
     const bool must_name = !record->names_block && destination_block_ != record->block;
     source_block_ = destination_block_ = record->block;
@@ -21,9 +21,11 @@ Bytes StreamWriter::pass(const StreamEvent& event) {
     return head_;
   }
   if (const auto* header = std::get_if<SectionHeader>(&event.what)) {
-    ram_section_id_ = header->id;
-    in_section_ = true;
+    const bool is_ram = header->content == SectionContent::kRam;
+    section_ = is_ram ? Section::kRam : Section::kNoRecords;
+    if (is_ram) ram_section_id_ = header->id;
   }
+  if (std::holds_alternative<SectionFooter>(event.what)) section_ = Section::kNone;
   if (std::holds_alternative<Payload>(event.what)) CHECK(!dropping_);
   const auto* opaque = std::get_if<Opaque>(&event.what);
   CHECK(opaque == nullptr || !opaque->ram_may_follow || is_in_step());
@@ -48,11 +50,12 @@ void StreamWriter::drop(const StreamEvent& event) {
 
 void StreamWriter::append_page(uint32_t block, uint64_t offset_bytes, Bytes content,
                                std::vector<std::byte>& output) {
-  const bool own_section = channel_ == Channel::kMain && !in_section_;
-  CHECK(!own_section || ram_section_id_);
+  CHECK(may_append_page());
+  const bool own_section = channel_ == Channel::kMain && section_ == Section::kNone;
   StreamEncoder encoder(output);
   if (own_section) {
-    encoder.section_header({.type = ItemType::kSectionPart,
+    encoder.section_header({.content = SectionContent::kRam,
+                            .type = ItemType::kSectionPart,
                             .id = *ram_section_id_,
                             .name = {},
                             .instance = 0,

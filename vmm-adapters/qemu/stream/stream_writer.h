@@ -42,14 +42,21 @@ class StreamWriter {
     return is_in_step() ? std::nullopt : source_block_;
   }
 
+  // Not before the list of RAM blocks has passed, nor where no record can be.
+  bool may_append_page() const {
+    return channel_ == Channel::kPreempt || section_ == Section::kRam ||
+           (section_ == Section::kNone && ram_section_id_.has_value());
+  }
   // Appends a page of our own, in a section of its own unless one is open; afterwards the
   // destination is in step if `block` is block_out_of_step(). Where to: between two events, not
   // within a payload. In post-copy a page must not come twice: there, only one that the destination
-  // still misses. Requires: the first section of RAM has been passed (on the main channel).
+  // still misses. Requires: may_append_page().
   void append_page(uint32_t block, uint64_t offset_bytes, Bytes content,
                    std::vector<std::byte>& output);
 
  private:
+  enum class Section : uint8_t { kNone = 1, kRam = 2, kNoRecords = 3 };
+
   const Channel channel_;
   const std::vector<RamBlock>& blocks_;
   std::vector<std::byte> head_;  // of a record that was written anew
@@ -57,7 +64,7 @@ class StreamWriter {
   std::optional<uint32_t> destination_block_;
   bool dropping_ = false;  // the last record, and with it its payload
   std::optional<uint32_t> ram_section_id_;
-  bool in_section_ = false;
+  Section section_ = Section::kNone;  // that is open
 };
 
 }  // namespace godwit::qemu::stream

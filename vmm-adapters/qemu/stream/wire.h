@@ -41,6 +41,17 @@ inline constexpr uint64_t kFlagCompressed = 0x100;    // until 9.0
 inline constexpr uint64_t kFlagMultifdFlush = 0x200;  // from 8.1
 
 inline constexpr uint32_t kRamSectionVersion = 4;
+inline constexpr uint32_t kBitmapSectionVersion = 1;
+
+// Flags of a chunk in a section "dirty-bitmap" (migration/block-dirty-bitmap.c).
+inline constexpr uint8_t kBitmapEndOfSection = 0x01;
+inline constexpr uint8_t kBitmapZeroes = 0x02;
+inline constexpr uint8_t kBitmapHasName = 0x04;
+inline constexpr uint8_t kBitmapHasDevice = 0x08;
+inline constexpr uint8_t kBitmapStart = 0x10;
+inline constexpr uint8_t kBitmapComplete = 0x20;
+inline constexpr uint8_t kBitmapBits = 0x40;
+
 inline constexpr uint8_t kXbzrleEncoding = 0x01;
 
 enum class CommandId : uint16_t {

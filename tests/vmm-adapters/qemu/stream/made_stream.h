@@ -30,7 +30,8 @@ class MadeStream {
     return *this;
   }
   MadeStream& section(ItemType type, std::string_view name = "ram") {
-    encode.section_header({.type = type,
+    encode.section_header({.content = SectionContent::kRam,
+                           .type = type,
                            .id = kRamSectionId,
                            .name = name,
                            .instance = 0,

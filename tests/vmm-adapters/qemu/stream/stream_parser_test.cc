@@ -89,6 +89,21 @@ TEST(StreamParser, PassesOnSectionsThatHaveNoLength) {
   }
 }
 
+TEST(StreamParser, PassesOnUnknownPartsOfDirtyBitmaps) {
+  MadeStream stream;
+  stream.up_to_records().end_of_section().encode.section_header(
+      {.content = SectionContent::kDirtyBitmap,
+       .type = ItemType::kSectionStart,
+       .id = 3,
+       .name = "dirty-bitmap",
+       .instance = 0,
+       .version = kBitmapSectionVersion});
+  const size_t at = stream.bytes.size();
+  stream.raw.u8(0x80);
+
+  expect_opaque_from(at, stream, "unknown part 0x80 of a dirty bitmap");
+}
+
 TEST(StreamParser, PassesOnUnknownRecords) {
   for (const uint64_t head : {0x001ULL, 0x400ULL, 0x00aULL, 0x1010ULL, 0x030ULL}) {
     MadeStream stream;

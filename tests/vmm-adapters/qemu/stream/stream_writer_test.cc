@@ -193,6 +193,23 @@ TEST_F(AfterADrop, APageBringsTheDestinationIntoStepBetweenSections) {
   EXPECT_EQ(output_, expected.bytes);
 }
 
+TEST_F(AfterADrop, NoPageCanComeBetweenTheEndOfASectionAndItsFooter) {
+  MadeStream stream;
+  stream.up_to_records().page("ram0", 8192, 1);
+  run(stream);
+  EXPECT_TRUE(writer_.may_append_page());
+  MadeStream end;
+  end.encode.end_of_section();
+  run(end);
+  EXPECT_FALSE(writer_.may_append_page());
+  MadeStream footer;
+  footer.encode.section_footer({.id = kRamSectionId});
+
+  run(footer);
+
+  EXPECT_TRUE(writer_.may_append_page());
+}
+
 TEST_F(AfterADrop, DeviceStateNeedsNoStep) {
   MadeStream stream;
   stream.up_to_records().page("ram0", 8192, 1).end_of_section();
