@@ -5,10 +5,9 @@
 // otherwise than we thought, the destination would be overwritten with old pages. Better to fail
 // before the commit.
 //
-// It understands the stream up to the end of the section "ram": header, configuration, commands,
-// the list of RAM blocks, page records. What follows is device state, which never holds RAM and has
-// no lengths to follow. Everything up to there is checked; something unknown there is an error too,
-// because what cannot be read cannot be guarded. Pure and incremental: pieces of any size.
+// It reads the stream up to the end of the section "ram". What follows is device state, which never
+// holds RAM. Everything up to there is checked; something that the parser does not understand there
+// is an error too, because what cannot be read cannot be guarded. Pieces of any size.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +17,7 @@
 #include <vector>
 
 #include "engine/base/result.h"
+#include "vmm-adapters/qemu/stream/stream_parser.h"
 
 namespace godwit::qemu {
 
@@ -36,44 +36,20 @@ class StreamGuard {
 
   // True when the whole "ram" section has passed without an objection, all moved blocks among those
   // listed.
-  bool ram_passed() const { return state_ == State::kPassing; }
+  bool ram_passed() const { return ram_passed_; }
 
  private:
-  enum class State : uint8_t {
-    kHeader = 1,
-    kConfigurationParts = 2,  // subsections of the configuration may follow
-    kBetweenSections = 3,
-    kBlockList = 4,  // entries of the list of RAM blocks
-    kRecords = 5,    // RAM records of a section
-    kFooter = 6,     // of a "ram" section
-    kPassing = 7,    // behind "ram": anything goes
-  };
-  class Reader;
-
-  Status step(Reader& reader);
-  Status read_header(Reader& reader);
-  Status read_configuration_part(Reader& reader);
-  Status read_section_start(Reader& reader);
-  Status read_ram_section_header(Reader& reader, uint8_t type);
-  Status read_command(Reader& reader);
-  Status read_block_entry(Reader& reader);
-  Status read_record(Reader& reader);
-  Status read_footer(Reader& reader);
-  Status check_record_block(const std::string& name) const;
+  Status check(const stream::StreamEvent& event);
+  Status check_listed(const stream::RamBlock& block);
+  Status check_record(const stream::RamRecord& record) const;
+  Status check_all_listed();
+  const MovedBlock* find_moved(const std::string& name) const;
 
   std::vector<MovedBlock> moved_;
-  State state_ = State::kHeader;
-  std::vector<std::byte> pending_;  // an item that is not complete yet
-  uint64_t skip_bytes_ = 0;         // payload still to pass
-  bool failed_ = false;
-
-  bool ignores_shared_ = false;
-  bool ram_started_ = false;
-  bool last_ram_section_ = false;
-  uint32_t ram_section_id_ = 0;
-  uint64_t list_bytes_left_ = 0;
+  stream::StreamParser parser_{stream::StreamParser::Options{}};
   size_t moved_blocks_listed_ = 0;
-  std::string record_block_;  // of the last page record: later ones refer to it
+  bool ram_passed_ = false;
+  bool failed_ = false;
 };
 
 }  // namespace godwit::qemu

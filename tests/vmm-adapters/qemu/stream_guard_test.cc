@@ -175,7 +175,8 @@ TEST(StreamGuard, RefusesSectionsBeforeRamThatHaveNoLength) {
 }
 
 TEST(StreamGuard, RefusesQemusOwnPostCopy) {
-  EXPECT_EQ(code_of(StreamBuilder().number(0x08, 1).number(7, 2).number(4, 2)), Errc::kRefused);
+  EXPECT_EQ(code_of(StreamBuilder().number(0x08, 1).number(7, 2).number(4, 2).number(9, 4)),
+            Errc::kRefused);
 }
 
 TEST(StreamGuard, RefusesAnEndBeforeRam) {
@@ -183,7 +184,7 @@ TEST(StreamGuard, RefusesAnEndBeforeRam) {
 }
 
 TEST(StreamGuard, RefusesUnknownRecords) {
-  EXPECT_EQ(code_of(StreamBuilder().section(0x01, "ram").number(0x40, 8)), Errc::kRefused);
+  EXPECT_EQ(code_of(StreamBuilder().section(0x01, "ram").number(0x400, 8)), Errc::kRefused);
 }
 
 TEST(StreamGuard, RefusesAPageThatContinuesNoBlock) {
