@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The order of a stream: header, configuration, commands and sections, the end. What is in a
-// section "ram" is in stream_parser_ram.cc, commands are in stream_parser_commands.cc.
+// section "ram" is in stream_parser_ram.cc, in one "dirty-bitmap" in stream_parser_bitmaps.cc;
+// commands are in stream_parser_commands.cc.
 #include "vmm-adapters/qemu/stream/stream_parser.h"
 
 namespace godwit::qemu::stream {
@@ -21,7 +22,7 @@ StreamParser::StreamParser(Options options)
              : options.channel == Channel::kPreempt ? State::kRecords
                                                     : State::kBetweenSections),
       options_(std::move(options)),
-      page_bytes_(options_.host_page_bytes),
+      page_bytes_(options_.target_page_bytes),
       blocks_(options_.blocks),
       ram_section_id_(options_.ram_section_id) {}
 
@@ -32,6 +33,7 @@ StreamParser StreamParser::for_channel(Channel channel, const StreamParser& main
   options.ram_section_id = main.ram_section_id_;
   StreamParser parser(std::move(options));
   parser.page_bytes_ = main.page_bytes_;
+  parser.bitmap_section_id_ = main.bitmap_section_id_;
   return parser;
 }
 

@@ -41,8 +41,10 @@ class StreamParser {
   };
   struct Options {
     Channel channel = Channel::kMain;
-    // Of the source's machine, and what guests have where the stream does not say otherwise.
+    // Of the source's host.
     uint64_t host_page_bytes = kBasePageBytes;
+    // Of the guest's architecture, where the stream does not say otherwise.
+    uint64_t target_page_bytes = kBasePageBytes;
     // The blocks whose memory has pages of another size than the host's. Needed in post-copy only:
     // the list of RAM blocks then has fields for them that nothing announces.
     std::vector<BlockPageSize> block_page_sizes;
