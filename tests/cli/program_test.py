@@ -113,7 +113,7 @@ class Program(unittest.TestCase):
         words = subprocess.run(
             ["bash", "-c", f'source {script}; COMP_WORDS=(godwit re); COMP_CWORD=1; _godwit; '
              'echo "${COMPREPLY[@]}"'], capture_output=True, text=True, check=True).stdout.split()
-        self.assertEqual(words, ["receive", "resume"])
+        self.assertEqual(words, ["receive", "relay", "resume"])
 
     def test_closed_output_does_not_kill_it(self):
         reader, writer = os.pipe()
