@@ -42,7 +42,9 @@ class StreamWriter {
     return is_in_step() ? std::nullopt : source_block_;
   }
 
-  // Not before the list of RAM blocks has passed, nor where no record can be.
+  // Not before the list of RAM blocks has passed, nor where no record can be. If the destination is
+  // out of step there, and an opaque rest that may hold records begins, that rest would be read for
+  // something else: the migration cannot go on.
   bool may_append_page() const {
     return channel_ == Channel::kPreempt || section_ == Section::kRam ||
            (section_ == Section::kNone && ram_section_id_.has_value());
