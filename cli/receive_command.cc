@@ -117,22 +117,31 @@ Result<Attempt> migrate(const ReceiveOptions& options, LaneRails& lanes, Destina
   return Attempt{std::move(report), migration.came_back_for()};
 }
 
+// Of an agent that takes the place of the dead one that left `before`.
+AgentSession::Options in_place_of(const SessionRecord& before, const ReceiveOptions& options) {
+  return {.role = SessionRole::kDestination,
+          .test_hold = options.agent.test_hold,
+          .session_name = {},
+          .give_up = {},
+          .parties = {before.peer, options.agent.qmp},
+          .command = {}};
+}
+
+Result<DestinationOptions> options_in_place(const ReceiveOptions& options) {
+  DestinationOptions result;
+  result.software = kVersion;
+  ASSIGN_OR_RETURN(result.reconnect_for, reconnect_time(options.agent));
+  return result;
+}
+
 // In place of an agent that had fetched everything, and could not tell its source.
 Result<Outcome> tell_source(const ReceiveOptions& options, const SessionRecord& before,
                             InterruptWatcher& interrupts, Guardian& guardian) {
   const std::string& session = options.agent.resume_session;
   ASSIGN_OR_RETURN(ControlSecurity security, choose_security(options.agent, options.listen));
-  DestinationOptions destination_options;
-  destination_options.software = kVersion;
-  ASSIGN_OR_RETURN(destination_options.reconnect_for, reconnect_time(options.agent));
+  ASSIGN_OR_RETURN(const DestinationOptions destination_options, options_in_place(options));
   ProgressDisplay display(style_of_stderr(), write_stderr);
-  AgentSession agent({.role = SessionRole::kDestination,
-                      .test_hold = options.agent.test_hold,
-                      .session_name = {},
-                      .give_up = {},
-                      .parties = {before.peer, options.agent.qmp},
-                      .command = {}},
-                     guardian, display);
+  AgentSession agent(in_place_of(before, options), guardian, display);
   RETURN_IF_ERROR(agent.take_over(session));
   DestinationReconnector reconnector(options.resume_listen, security);
   say(fmt::format("session {}: all memory is here; waits for its source on {} to tell it", session,
@@ -192,18 +201,10 @@ Result<Outcome> fetch_again(const ReceiveOptions& options, InterruptWatcher& int
   ASSIGN_OR_RETURN(LaneRails lanes, make_lane_rails(options.agent));
   set_listen_addresses(lanes, options.lane_listen, options.resume_listen);
   ASSIGN_OR_RETURN(const std::string record, read_recovery(session, SessionRole::kDestination));
-  DestinationOptions destination_options;
-  destination_options.software = kVersion;
-  ASSIGN_OR_RETURN(destination_options.reconnect_for, reconnect_time(options.agent));
+  ASSIGN_OR_RETURN(const DestinationOptions destination_options, options_in_place(options));
 
   ProgressDisplay display(style_of_stderr(), write_stderr);
-  AgentSession agent({.role = SessionRole::kDestination,
-                      .test_hold = options.agent.test_hold,
-                      .session_name = {},
-                      .give_up = {},
-                      .parties = {before.peer, options.agent.qmp},
-                      .command = {}},
-                     guardian, display);
+  AgentSession agent(in_place_of(before, options), guardian, display);
   RETURN_IF_ERROR(agent.take_over(session));
   ASSIGN_OR_RETURN(
       const auto guest,

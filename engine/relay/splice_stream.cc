@@ -91,13 +91,6 @@ class Splicer {
   uint64_t bytes_ = 0;
 };
 
-Status make_non_blocking(const UniqueFd& socket) {
-  const int flags = ::fcntl(socket.get(), F_GETFL);
-  if (flags < 0 || ::fcntl(socket.get(), F_SETFL, flags | O_NONBLOCK) != 0)
-    return fail_errno(errno, "make a socket non-blocking");
-  return {};
-}
-
 // What comes from the VMM. One that goes without reading what came back resets its socket: an end.
 Status send_out(Splicer& splicer, VmmStream& stream, const UniqueFd& outgoing) {
   Result<End> end = splicer.run();
@@ -124,8 +117,6 @@ Status take_in(Splicer& splicer, VmmStream& stream, const UniqueFd& incoming) {
 
 Result<StreamTraffic> splice(VmmStream& stream, UniqueFd outgoing, UniqueFd incoming,
                              Interruption& interruption) {
-  RETURN_IF_ERROR(make_non_blocking(outgoing));
-  RETURN_IF_ERROR(make_non_blocking(incoming));
   ASSIGN_OR_RETURN(Splicer out, Splicer::make(stream.fd(), outgoing.get()));
   ASSIGN_OR_RETURN(Splicer in, Splicer::make(incoming.get(), stream.fd()));
   const Interruption::Hook wake = interruption.on_raise([&] {

@@ -2,12 +2,11 @@
 #include "engine/relay/stream_receiver.h"
 
 #include "engine/base/time.h"
+#include "engine/relay/lane_word.h"
 
 namespace godwit::relay {
 namespace {
 
-// How long to wait at a time; the end wakes whoever waits.
-constexpr Clock::duration kPatience = seconds(5);
 // The sender hears of room when there is this share of the ring, or all of it.
 constexpr uint64_t kReportShare = 4;
 
@@ -15,7 +14,7 @@ constexpr uint64_t kReportShare = 4;
 
 Status StreamReceiver::run() {
   while (true) {
-    const Result<size_t> size = parts_.endpoint.receive(received_, deadline_in(kPatience));
+    const Result<size_t> size = parts_.endpoint.receive(received_, deadline_in(kLanePatience));
     if (!size) {
       if (size.error().code == Errc::kTimeout) continue;
       return tl::unexpected<Error>(size.error());
@@ -70,11 +69,7 @@ Result<VmmStream::State> StreamReceiver::pass_on() {
 
 Status StreamReceiver::report(StreamEnd end) {
   reported_ = position_.drained;
-  encode_lane_message(StreamDrained{position_.drained, end}, message_);
-  while (true) {
-    const Status sent = parts_.endpoint.send(message_, deadline_in(kPatience));
-    if (sent || sent.error().code != Errc::kTimeout) return sent;
-  }
+  return say(parts_.endpoint, StreamDrained{position_.drained, end}, message_);
 }
 
 }  // namespace godwit::relay

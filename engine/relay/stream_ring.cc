@@ -10,8 +10,8 @@
 namespace godwit::relay {
 
 Result<StreamRing> StreamRing::make(uint64_t size_bytes) {
-  void* start = ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  void* start =
+      ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (start == MAP_FAILED)
     return fail_errno(errno, "allocate {} KiB to pass a stream on", size_bytes / kKiB);
   return StreamRing({static_cast<std::byte*>(start), size_bytes});

@@ -23,7 +23,7 @@ inline constexpr uint64_t kRingBackBytes = 1 * kMiB;
 
 class StreamRing {
  public:
-  // Zeroed and resident.
+  // Zeroed. Not resident yet: where the stream is spliced, nobody ever touches it.
   static Result<StreamRing> make(uint64_t size_bytes);
   StreamRing(StreamRing&& other) noexcept;
   StreamRing& operator=(StreamRing&& other) noexcept;

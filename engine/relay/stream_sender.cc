@@ -3,13 +3,13 @@
 
 #include <algorithm>
 
+#include "engine/relay/lane_word.h"
+
 namespace godwit::relay {
 namespace {
 
 // More at once gains nothing: a unix socket holds about as much.
 constexpr uint64_t kReadBytesMax = kOperationBytesMax;
-// How long to wait at a time; the end wakes whoever waits.
-constexpr Clock::duration kPatience = seconds(5);
 
 }  // namespace
 
@@ -18,13 +18,13 @@ Status StreamSender::run() {
     RETURN_IF_ERROR(take_word(Deadline{}));
     RETURN_IF_ERROR(take_completions(Deadline{}));
     if (position_.used() == parts_.ring.size()) {
-      RETURN_IF_ERROR(take_word(deadline_in(kPatience)));
+      RETURN_IF_ERROR(take_word(deadline_in(kLanePatience)));
       continue;
     }
     ASSIGN_OR_RETURN(const VmmStream::State state, read_some());
     if (state == VmmStream::State::kEnded) {
       RETURN_IF_ERROR(announce(StreamEnd::kEnded));
-      while (!ended_there_) RETURN_IF_ERROR(take_word(deadline_in(kPatience)));
+      while (!ended_there_) RETURN_IF_ERROR(take_word(deadline_in(kLanePatience)));
     } else if (state == VmmStream::State::kNotReady) {
       // What was posted has to move on before this thread sleeps.
       RETURN_IF_ERROR(settle());
@@ -58,23 +58,19 @@ Status StreamSender::push(RingPiece piece) {
                      parts_.endpoint.post_writes(std::span(&operation, 1), SourceMemory::kFrozen));
     in_flight_ += accepted;
     if (accepted == 1) break;
-    RETURN_IF_ERROR(take_completions(deadline_in(kPatience)));
+    RETURN_IF_ERROR(take_completions(deadline_in(kLanePatience)));
   }
   position_.filled += piece.size_bytes;
   return announce(StreamEnd::kOpen);
 }
 
 Status StreamSender::announce(StreamEnd end) {
-  encode_lane_message(StreamFilled{position_.filled, end}, message_);
-  while (true) {
-    const Status sent = parts_.endpoint.send(message_, deadline_in(kPatience));
-    if (sent || sent.error().code != Errc::kTimeout) return sent;
-  }
+  return say(parts_.endpoint, StreamFilled{position_.filled, end}, message_);
 }
 
 Status StreamSender::settle() {
   while (true) {
-    const Status flushed = parts_.endpoint.flush(deadline_in(kPatience));
+    const Status flushed = parts_.endpoint.flush(deadline_in(kLanePatience));
     if (flushed || flushed.error().code != Errc::kTimeout) return flushed;
   }
 }
