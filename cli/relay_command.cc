@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
 
+#include <array>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "cli/agent_options.h"
@@ -18,15 +20,21 @@
 #include "transports/control/control_connect.h"
 #include "transports/control/control_listener.h"
 #include "vmm-adapters/linux/unix_stream.h"
+#include "vmm-adapters/qemu/channel_ram.h"
+#include "vmm-adapters/qemu/qemu_page_extractor.h"
 
 namespace godwit::cli {
 namespace {
 
 constexpr seconds kRelayConnectPatience{10};
+// QEMU says what a stream is as soon as it has connected, a channel without anything to say never.
+constexpr milliseconds kFirstBytesPatience{200};
+constexpr seconds kRelayQmpPatience{2};
 
 struct RelayCliOptions {
   AgentOptions agent;
   std::string unix_path;
+  std::string qmp_path;
   std::string address;  // --to, --listen
   std::string lane_listen;
   std::string tls_hostname;
@@ -42,14 +50,23 @@ constexpr char kRelayFooter[] =
     "  godwit relay listen --unix /run/out.sock --to 192.0.2.2:7472 --psk-file /etc/godwit.key\n"
     "  (QMP) migrate uri=unix:/run/out.sock\n"
     "\n"
-    "Whatever is written into one socket comes out of the other, and back. Streams are not looked\n"
-    "at: any QEMU, any capability, several migrations at once. Ctrl-C breaks those that run, as a\n"
-    "lost connection would.\n"
+    "Whatever is written into one socket comes out of the other, and back: any QEMU, any\n"
+    "capability, several migrations at once. With `connect --qmp`, pages of shared guest memory "
+    "are\n"
+    "written straight into it, past the stream and the QEMU there; with `listen --qmp`, straight\n"
+    "from that of the guest that leaves. Ctrl-C breaks the streams that run, as a lost connection\n"
+    "would.\n"
     "\n"
     "Exit codes: 0 stopped; 1 with --once, a stream broke; 2 usage; 4 nothing was begun.";
 
 relay::RelayOptions relay_options() {
   return {.software = kVersion};
+}
+
+bool is_migration(int socket) {
+  std::array<std::byte, qemu::kMigrationMagicBytes> first{};
+  const size_t size = peek(socket, first, deadline_in(kFirstBytesPatience));
+  return qemu::begins_migration(std::span(first).first(size));
 }
 
 // A stream that goes out, with all that it needs.
@@ -62,6 +79,8 @@ class OutgoingStream final : public RelayStreams::Stream {
                                                       int interrupt_fd) {
     std::unique_ptr<OutgoingStream> made(new OutgoingStream);
     made->name_ = fmt::format("stream {}", number);
+    const bool migration = is_migration(socket.get());
+    if (migration && !options.qmp_path.empty()) made->open_guest(options.qmp_path, socket.get());
     ASSIGN_OR_RETURN(made->stream_, make_unix_stream(std::move(socket)));
     ASSIGN_OR_RETURN(made->rails_, make_lane_rails(options.agent));
     ASSIGN_OR_RETURN(const std::string session, new_session_id());
@@ -69,11 +88,16 @@ class OutgoingStream final : public RelayStreams::Stream {
                      connect_control(options.address, security, deadline_in(kRelayConnectPatience),
                                      interrupt_fd));
     made->source_ = std::make_unique<relay::RelaySource>(
-        relay::RelaySource::Parts{*made->stream_, made->rails_.rails, *made->control_}, session,
-        relay_options());
+        relay::RelaySource::Parts{
+            .stream = *made->stream_,
+            .rails = made->rails_.rails,
+            .control = *made->control_,
+            .make_extractor = migration ? qemu::make_page_extractor : MakePageExtractor{},
+            .guest = made->ram_ ? &made->ram_->memory() : nullptr},
+        session, relay_options());
     RETURN_IF_ERROR(made->source_->open());
-    say(fmt::format("{}: to {} over {}", made->name_, made->control_->peer_address(),
-                    made->source_->transport()));
+    say(fmt::format("{}: to {} over {}{}", made->name_, made->control_->peer_address(),
+                    made->source_->transport(), migration ? made->describe_pages() : ""));
     return made;
   }
 
@@ -84,7 +108,26 @@ class OutgoingStream final : public RelayStreams::Stream {
  private:
   OutgoingStream() = default;
 
+  void open_guest(const std::string& qmp_path, int socket) {
+    Result<qemu::GuestRam> ram =
+        qemu::open_channel_ram(qmp_path, qemu::Side::kSource, deadline_in(kRelayQmpPatience));
+    const Status usable =
+        ram ? qemu::check_channel_of(*ram, socket) : Status(tl::unexpected<Error>(ram.error()));
+    if (usable) {
+      ram_ = std::move(*ram);
+    } else {
+      say(fmt::format("{}: pages are taken from the stream: {}", name_, to_string(usable.error())));
+    }
+  }
+
+  std::string describe_pages() const {
+    if (source_->places_pages())
+      return ram_ ? ", pages from memory to memory" : ", pages into memory";
+    return fmt::format(", pages in the stream ({})", source_->note());
+  }
+
   std::string name_;
+  std::optional<qemu::GuestRam> ram_;
   std::unique_ptr<VmmStream> stream_;
   LaneRails rails_;
   std::unique_ptr<ControlChannel> control_;
@@ -102,12 +145,12 @@ class IncomingStream final : public RelayStreams::Stream {
     made->control_ = std::move(control);
     ASSIGN_OR_RETURN(made->rails_, make_lane_rails(options.agent));
     set_listen_addresses(made->rails_, options.lane_listen, made->control_->local_address());
-    auto connect = [path = options.unix_path]() -> Result<std::unique_ptr<VmmStream>> {
-      ASSIGN_OR_RETURN(UniqueFd socket, connect_unix(path));
-      return make_unix_stream(std::move(socket));
-    };
     made->destination_ = std::make_unique<relay::RelayDestination>(
-        relay::RelayDestination::Parts{connect, made->rails_.rails, *made->control_},
+        relay::RelayDestination::Parts{
+            .connect = [&incoming = *made, options](
+                           StreamContent content) { return incoming.connect(content, options); },
+            .rails = made->rails_.rails,
+            .control = *made->control_},
         relay_options());
     return made;
   }
@@ -119,7 +162,28 @@ class IncomingStream final : public RelayStreams::Stream {
  private:
   IncomingStream() = default;
 
+  // The monitor is asked first: QEMU may not answer while it waits for a connection's first bytes.
+  Result<relay::StreamTarget> connect(StreamContent content, const RelayCliOptions& options) {
+    relay::StreamTarget target;
+    Result<qemu::GuestRam> ram = fail(Errc::kRefused, "the destination's relay has no --qmp");
+    if (content == StreamContent::kGuest && !options.qmp_path.empty())
+      ram = qemu::open_channel_ram(options.qmp_path, qemu::Side::kDestination,
+                                   deadline_in(kRelayQmpPatience));
+    ASSIGN_OR_RETURN(UniqueFd socket, connect_unix(options.unix_path));
+    Status usable = ram ? qemu::check_channel_of(*ram, socket.get())
+                        : Status(tl::unexpected<Error>(ram.error()));
+    ASSIGN_OR_RETURN(target.stream, make_unix_stream(std::move(socket)));
+    if (usable) {
+      ram_ = std::move(*ram);
+      target.guest = ram_->memory();
+    } else {
+      target.note = to_string(usable.error());
+    }
+    return target;
+  }
+
   std::string name_;
+  std::optional<qemu::GuestRam> ram_;
   std::unique_ptr<ControlConnection> control_;
   LaneRails rails_;
   std::unique_ptr<relay::RelayDestination> destination_;
@@ -237,6 +301,10 @@ void add_relay_command(CLI::App& app, ExitCode& exit_code) {
       ->type_name("HOST:PORT");
   add_common(*listen, *out, "Socket to make, into which the source QEMU migrates");
   listen
+      ->add_option("--qmp", out->qmp_path,
+                   "A monitor of the source QEMU: pages are sent from its shared memory")
+      ->type_name("PATH");
+  listen
       ->add_option("--tls-hostname", out->tls_hostname,
                    "The name in the other host's certificate, when it is not the one in --to")
       ->type_name("NAME");
@@ -248,6 +316,10 @@ void add_relay_command(CLI::App& app, ExitCode& exit_code) {
       ->required()
       ->type_name("HOST:PORT");
   add_common(*connect, *in, "Socket at which the destination QEMU waits (-incoming unix:PATH)");
+  connect
+      ->add_option("--qmp", in->qmp_path,
+                   "A monitor of the destination QEMU: pages are written into its shared memory")
+      ->type_name("PATH");
   connect
       ->add_option("--lane-listen", in->lane_listen,
                    "Where the bytes arrive (default: where the source came in, any port)")

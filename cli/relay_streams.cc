@@ -8,6 +8,16 @@
 #include "engine/base/time.h"
 
 namespace godwit::cli {
+namespace {
+
+std::string describe_placed(const relay::StreamTraffic& traffic) {
+  if (traffic.placed_bytes == 0 && traffic.note.empty()) return "";
+  const std::string placed =
+      fmt::format("; {} of pages placed", format_bytes(traffic.placed_bytes));
+  return traffic.note.empty() ? placed : fmt::format("{}, then not ({})", placed, traffic.note);
+}
+
+}  // namespace
 
 RelayStreams::~RelayStreams() {
   std::list<Running> last;
@@ -47,9 +57,9 @@ void RelayStreams::run(Running& running) {
   const Result<relay::StreamTraffic> traffic = running.stream->carry();
   const std::string name = running.stream->name();
   if (traffic) {
-    say(fmt::format("{}: ended after {:.2f} s; {} out, {} in", name,
+    say(fmt::format("{}: ended after {:.2f} s; {} out, {} in{}", name,
                     to_seconds(Clock::now() - begin), format_bytes(traffic->sent_bytes),
-                    format_bytes(traffic->received_bytes)));
+                    format_bytes(traffic->received_bytes), describe_placed(*traffic)));
   } else {
     say(fmt::format("{}: broke after {:.2f} s: {}", name, to_seconds(Clock::now() - begin),
                     to_string(traffic.error())));

@@ -12,7 +12,7 @@
 #include <thread>
 
 #include "engine/base/result.h"
-#include "engine/relay/stream_session.h"
+#include "engine/relay/stream_traffic.h"
 
 namespace godwit::cli {
 

@@ -13,4 +13,6 @@ def all_tools():
         GodwitTool(),
         TunnelTool("tunnel"),
         TunnelTool("tunnel-multifd", ["multifd"], multifd),
+        TunnelTool("channel", places="both"),
+        TunnelTool("channel-private-source", places="destination"),
     ]

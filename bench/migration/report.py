@@ -8,7 +8,7 @@ from .profiles import PROFILES
 MIB = 1 << 20
 GODWIT = "godwit"
 MULTIFD = "qemu-multifd"
-TUNNELS = (("tunnel", "qemu-tcp"), ("tunnel-multifd", MULTIFD))
+TUNNELS = (("tunnel", "qemu-tcp", 1.15), ("tunnel-multifd", MULTIFD, 1.15), ("channel", "qemu-tcp", 0.8))
 
 
 def targets(all_rows, profiles):
@@ -28,9 +28,9 @@ def targets(all_rows, profiles):
         want = 0.5 if profile is loop else 1.0
         add(f"{profile.name}: total time / QEMU multifd's", medians.get(profile.name, GODWIT, "wall"),
             medians.get(profile.name, MULTIFD, "wall"), want)
-        for tunnel, native in TUNNELS:
+        for tunnel, native, want in TUNNELS:
             add(f"{profile.name}: total time through the {tunnel} / without it", medians.get(profile.name, tunnel, "wall"),
-                medians.get(profile.name, native, "wall"), 1.15)
+                medians.get(profile.name, native, "wall"), want)
     if loop in profiles:
         _add_loop_targets(add, loop, medians)
     agent_memory = [row["max"] for row in all_rows if row["metric"] == "agent-memory" and row["tool"] == GODWIT]

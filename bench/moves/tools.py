@@ -81,15 +81,23 @@ class QemuTool:
 
 
 class TunnelTool(QemuTool):
-    """QEMU's own migration through `godwit relay`: out of one unix socket, into the other."""
+    """QEMU's own migration through `godwit relay`: out of one unix socket, into the other.
 
-    def __init__(self, name, capabilities=(), parameters=None, transport="tcp"):
+    `places` says whose memory the relays may reach: "" nobody's, "destination" or "both".
+    """
+
+    def __init__(self, name, capabilities=(), parameters=None, transport="tcp", places=""):
         super().__init__(name, capabilities, parameters)
         self._transport = transport
+        self._places = places
 
     def migrate(self, source, destination, folder, netns, downtime_limit_ms, timeout_s):
         folder = pathlib.Path(folder)
-        with relay.relays(folder, netns, "--once", "--transport", self._transport) as (here, there):
+        common = ("--once", "--transport", self._transport)
+        there_too = ("--qmp", destination.agent_socket) if self._places else ()
+        here_too = ("--qmp", source.agent_socket) if self._places == "both" else ()
+        with relay.connect(folder, netns, *common, *there_too) as there, \
+             relay.listen(folder, netns, *common, *here_too) as here:
             self._incoming, self._outgoing = f"unix:{folder}/in.sock", f"unix:{folder}/out.sock"
             outcome = super().migrate(source, destination, folder, netns, downtime_limit_ms, timeout_s)
             outcome.agent_cpu_s = here.cpu_seconds() + there.cpu_seconds()

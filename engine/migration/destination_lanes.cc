@@ -2,11 +2,9 @@
 #include "engine/migration/destination_lanes.h"
 
 #include <array>
-#include <cstring>
 
 #include "engine/lane_loss.h"
-#include "engine/memory/page_storage.h"
-#include "engine/memory/zero_scan.h"
+#include "engine/migration/zero_clearing.h"
 
 namespace godwit {
 namespace {
@@ -155,7 +153,8 @@ Status DestinationLanes::handle(Endpoint& endpoint, const LaneMessage& message,
   }
   if (const auto* zeroes = std::get_if<ZeroRuns>(&message)) {
     RETURN_IF_ERROR(validate(*zeroes, parts_.memory));
-    ASSIGN_OR_RETURN(const uint64_t cleared, clear(*zeroes));
+    ASSIGN_OR_RETURN(const uint64_t cleared,
+                     clear_pages(*zeroes, parts_.memory, parts_.present_at_start));
     zeroed_pages += cleared;
     return {};
   }
@@ -164,31 +163,6 @@ Status DestinationLanes::handle(Endpoint& endpoint, const LaneMessage& message,
                          deadline_in(seconds(10)));
   }
   return fail(Errc::kCorrupt, "the source sent a lane message that only a destination sends");
-}
-
-Result<uint64_t> DestinationLanes::clear(const ZeroRuns& zeroes) {
-  const GuestBlock& block = parts_.memory[zeroes.block];
-  const PageBitmap& present = parts_.present_at_start[zeroes.block];
-  uint64_t cleared = 0;
-  for (const PageRun& run : zeroes.runs) {
-    // What was sent by a lane that was lost may be a hole still.
-    if (zeroes.history != PageHistory::kUntouched) {
-      RETURN_IF_ERROR(ensure_storage(
-          block.memory.subspan(run.first_page * kBasePageBytes, run.page_count * kBasePageBytes)));
-    }
-    for (uint64_t page = run.first_page; page < run.first_page + run.page_count; ++page) {
-      // To look at a hole through the mapping would allocate it.
-      const uint64_t offset = page * kBasePageBytes;
-      if (zeroes.history == PageHistory::kUntouched &&
-          !present.test(offset / block.page_size_bytes))
-        continue;
-      std::span<std::byte> bytes = block.memory.subspan(offset, kBasePageBytes);
-      if (is_zero(bytes)) continue;
-      std::memset(bytes.data(), 0, bytes.size());
-      ++cleared;
-    }
-  }
-  return cleared;
 }
 
 }  // namespace godwit

@@ -71,7 +71,6 @@ class DestinationLanes {
   void serve(Lane& lane, const std::stop_token& stop);
   Status turn_into_fetch_lane(Lane& lane, const FetchLane& message, const std::stop_token& stop);
   Status handle(Endpoint& endpoint, const LaneMessage& message, uint64_t& zeroed_pages);
-  Result<uint64_t> clear(const ZeroRuns& zeroes);
   void shut_down_all();
 
   const Parts parts_;

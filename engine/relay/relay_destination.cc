@@ -10,6 +10,9 @@
 
 #include "engine/lane_tickets.h"
 #include "engine/relay/splice_stream.h"
+#include "engine/relay/stream_receiver.h"
+#include "engine/relay/stream_sender.h"
+#include "engine/relay/stream_session.h"
 
 namespace godwit::relay {
 namespace {
@@ -136,7 +139,7 @@ Result<StreamTraffic> RelayDestination::pass_on() {
                                     .purpose = Purpose::kRelay}));
   ASSIGN_OR_RETURN(const OpenStream offer,
                    link_->expect<OpenStream>(deadline_in(options_.peer_timeout)));
-  ASSIGN_OR_RETURN(stream_, parts_.connect());
+  ASSIGN_OR_RETURN(target_, parts_.connect(offer.content));
   RETURN_IF_ERROR(answer(offer));
 
   LanePair lanes;
@@ -149,20 +152,27 @@ Result<StreamTraffic> RelayDestination::pass_on() {
     return fail(Errc::kCorrupt, "the source has no ring of the right size");
   const AcceptedRail& rail = rails_.accepted[lanes.rail];
   transport_ = rail.transport;
-  if (UniqueFd outgoing = lanes.outgoing->release_socket(); outgoing.valid()) {
-    return splice(*stream_, std::move(outgoing), lanes.incoming->release_socket(), interruption_);
+  if (target_.guest.empty()) {
+    if (UniqueFd outgoing = lanes.outgoing->release_socket(); outgoing.valid())
+      return splice(*target_.stream, std::move(outgoing), lanes.incoming->release_socket(),
+                    interruption_);
   }
   ASSIGN_OR_RETURN(const MemoryRegion* const outgoing, register_outgoing(rail));
   outgoing_ = std::move(lanes.outgoing);
   incoming_ = std::move(lanes.incoming);
-  return relay::carry(*stream_,
-                      {.endpoint = *outgoing_,
-                       .stream = *stream_,
+  StreamSender sender({.endpoint = *outgoing_,
+                       .stream = *target_.stream,
                        .ring = outgoing_ring_->bytes(),
                        .local = *outgoing,
-                       .remote = offer.rails[lanes.rail_there].regions[0]},
-                      {.endpoint = *incoming_, .stream = *stream_, .ring = incoming_ring_->bytes()},
-                      interruption_);
+                       .remote = offer.rails[lanes.rail_there].regions[0]});
+  StreamReceiver receiver({.endpoint = *incoming_,
+                           .stream = *target_.stream,
+                           .ring = incoming_ring_->bytes(),
+                           .guest = target_.guest.empty() ? nullptr : &target_.guest,
+                           .present_at_start = &present_at_start_});
+  RETURN_IF_ERROR(relay::carry(*target_.stream, {*outgoing_, [&] { return sender.run(); }},
+                               {*incoming_, [&] { return receiver.run(); }}, interruption_));
+  return StreamTraffic{.sent_bytes = sender.bytes(), .received_bytes = receiver.bytes()};
 }
 
 Status RelayDestination::answer(const OpenStream& offer) {
@@ -171,9 +181,27 @@ Status RelayDestination::answer(const OpenStream& offer) {
   std::vector<std::string> offered;
   for (const ServedRail& rail : offer.rails) offered.push_back(rail.transport);
   MigrationReport notes;
-  ASSIGN_OR_RETURN(rails_, DestinationRails::open(parts_.rails, incoming_ring_->as_memory("stream"),
-                                                  offered, notes));
-  return link_->send(StreamOpened{rails_.accepted});
+  StreamOpened answer;
+  answer.note = target_.note;
+  RETURN_IF_ERROR(describe_guest(answer));
+  memory_ = incoming_ring_->as_memory("stream");
+  memory_.insert(memory_.end(), target_.guest.begin(), target_.guest.end());
+  ASSIGN_OR_RETURN(rails_, DestinationRails::open(parts_.rails, memory_, offered, notes));
+  answer.rails = rails_.accepted;
+  return link_->send(answer);
+}
+
+Status RelayDestination::describe_guest(StreamOpened& answer) {
+  const GuestMemory& guest = target_.guest;
+  present_at_start_ = empty_page_set(guest);
+  for (size_t block = 0; block < guest.size(); ++block) {
+    RETURN_IF_ERROR(find_present_pages(guest[block], present_at_start_[block]));
+    answer.blocks.push_back({.name = guest[block].name,
+                             .size_bytes = guest[block].size_bytes(),
+                             .page_size_bytes = guest[block].page_size_bytes,
+                             .numa_node = guest[block].numa_node});
+  }
+  return {};
 }
 
 Result<MemoryRegion*> RelayDestination::register_outgoing(const AcceptedRail& rail) {

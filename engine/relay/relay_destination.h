@@ -15,16 +15,27 @@
 #include "engine/migration/interruption.h"
 #include "engine/rail.h"
 #include "engine/relay/relay_options.h"
-#include "engine/relay/stream_session.h"
+#include "engine/relay/stream_ring.h"
+#include "engine/relay/stream_traffic.h"
+#include "engine/vmm_stream.h"
 
 namespace godwit::relay {
+
+// The VMM that the stream is for.
+struct StreamTarget {
+  std::unique_ptr<VmmStream> stream;
+  // Its guest's memory, if pages may be put into it past the stream; else why not.
+  GuestMemory guest = {};
+  std::string note = {};
+};
 
 // Thread: run() by one; stop() by any.
 class RelayDestination {
  public:
   // Everything referred to outlives this.
   struct Parts {
-    std::function<Result<std::unique_ptr<VmmStream>>()> connect;  // to the VMM
+    // Connects to it. The guest's memory outlives this.
+    std::function<Result<StreamTarget>(StreamContent content)> connect;
     const std::vector<Rail>& rails;
     ControlChannel& control;
   };
@@ -44,15 +55,19 @@ class RelayDestination {
 
   Result<StreamTraffic> pass_on();
   Status answer(const OpenStream& offer);
+  Status describe_guest(StreamOpened& answer);
   Result<MemoryRegion*> register_outgoing(const AcceptedRail& rail);
 
   const Parts parts_;
   const RelayOptions options_;
   Interruption interruption_;
   std::unique_ptr<ControlLink> link_;
-  std::unique_ptr<VmmStream> stream_;
+  StreamTarget target_;
   std::optional<StreamRing> outgoing_ring_;
   std::optional<StreamRing> incoming_ring_;
+  GuestMemory memory_;  // the ring, and guest memory
+  GuestMemory guest_;   // alone
+  GuestPageSet present_at_start_;
   DestinationRails rails_;
   std::unique_ptr<MemoryRegion> outgoing_region_;
   // Until the source has heard the last word of them.

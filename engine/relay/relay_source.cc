@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/relay/relay_source.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "engine/migration/rail_ends.h"
 #include "engine/relay/splice_stream.h"
+#include "engine/relay/stream_receiver.h"
+#include "engine/relay/stream_sender.h"
+#include "engine/relay/stream_session.h"
 
 namespace godwit::relay {
 namespace {
@@ -39,14 +43,20 @@ Status RelaySource::open() {
                 "protocol versions differ: the destination ({}) speaks {}, we speak {}",
                 hello.software, hello.protocol_version, kProtocolVersion);
   OpenStream message;
+  if (parts_.make_extractor) message.content = StreamContent::kGuest;
   RETURN_IF_ERROR(register_rings(message));
   RETURN_IF_ERROR(link_->send(message));
   ASSIGN_OR_RETURN(const StreamOpened opened, link_->expect<StreamOpened>(deadline_in(kOpenMax)));
-  return connect(opened);
+  RETURN_IF_ERROR(connect(opened));
+  note_ = opened.note;
+  blocks_ = opened.blocks;
+  if (blocks_.empty() || !parts_.make_extractor) return {};
+  extractor_ = parts_.make_extractor(blocks_);
+  return register_guest();
 }
 
 Status RelaySource::register_rings(OpenStream& message) {
-  ASSIGN_OR_RETURN(outgoing_ring_, StreamRing::make(kRingThereBytes));
+  ASSIGN_OR_RETURN(outgoing_ring_, StreamRing::make(kRingThereBytes + kStagingBytes));
   ASSIGN_OR_RETURN(incoming_ring_, StreamRing::make(kRingBackBytes));
   for (const Rail& rail : parts_.rails) {
     RailRings rings;
@@ -68,9 +78,8 @@ Status RelaySource::connect(const StreamOpened& opened) {
   for (rail_ = 0; rail_ < ends.size(); ++rail_) {
     if (ends[rail_] == kNoRailEnd) continue;
     const AcceptedRail& there = opened.rails[ends[rail_]];
-    if (there.regions.size() != 1 || there.regions[0].size_bytes != kRingThereBytes)
-      return fail(Errc::kCorrupt, "the destination has no ring of the right size");
-    remote_ = there.regions[0];
+    RETURN_IF_ERROR(check_regions(there, opened.blocks));
+    remote_ = there.regions;
     Result<std::unique_ptr<Endpoint>> outgoing =
         connect_lane(rail_, there.address, StreamDirection::kThere);
     Result<std::unique_ptr<Endpoint>> incoming =
@@ -87,6 +96,37 @@ Status RelaySource::connect(const StreamOpened& opened) {
   }
   if (last) return tl::unexpected<Error>(*last);
   return fail(Errc::kRefused, "the destination has none of our rails");
+}
+
+Status RelaySource::check_regions(const AcceptedRail& rail,
+                                  const std::vector<BlockDescription>& blocks) {
+  if (rail.regions.size() != 1 + blocks.size())
+    return fail(Errc::kCorrupt, "the destination has {} regions for {} RAM blocks and a ring",
+                rail.regions.size(), blocks.size());
+  if (rail.regions[0].size_bytes != kRingThereBytes)
+    return fail(Errc::kCorrupt, "the destination has no ring of the right size");
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    if (rail.regions[1 + i].size_bytes != blocks[i].size_bytes)
+      return fail(Errc::kCorrupt, "the destination's RAM block '{}' has two sizes", blocks[i].name);
+  }
+  return {};
+}
+
+// Guest memory here, where it is the block of the same name and size there.
+Status RelaySource::register_guest() {
+  guest_regions_.resize(blocks_.size());
+  if (parts_.guest == nullptr) return {};
+  for (const GuestBlock& ours : *parts_.guest) {
+    const auto theirs = std::ranges::find_if(blocks_, [&](const BlockDescription& block) {
+      return block.name == ours.name && block.size_bytes == ours.size_bytes();
+    });
+    if (theirs == blocks_.end()) continue;
+    // The guest may give pages back, and nobody would say so.
+    ASSIGN_OR_RETURN(guest_regions_[static_cast<size_t>(theirs - blocks_.begin())],
+                     parts_.rails[rail_].transport->register_memory(
+                         ours.memory, RemoteAccess::kNone, PageStability::kReplaceable));
+  }
+  return {};
 }
 
 Result<std::unique_ptr<Endpoint>> RelaySource::connect_lane(size_t rail, const std::string& address,
@@ -109,18 +149,45 @@ Result<StreamTraffic> RelaySource::carry() {
 }
 
 Result<StreamTraffic> RelaySource::carry_by_lanes() {
-  if (UniqueFd outgoing = outgoing_->release_socket(); outgoing.valid()) {
-    return splice(parts_.stream, std::move(outgoing), incoming_->release_socket(), interruption_);
+  if (extractor_ == nullptr) {
+    if (UniqueFd outgoing = outgoing_->release_socket(); outgoing.valid())
+      return splice(parts_.stream, std::move(outgoing), incoming_->release_socket(), interruption_);
   }
-  return relay::carry(
-      parts_.stream,
-      {.endpoint = *outgoing_,
-       .stream = parts_.stream,
-       .ring = outgoing_ring_->bytes(),
-       .local = *rings_[rail_].outgoing,
-       .remote = remote_},
-      {.endpoint = *incoming_, .stream = parts_.stream, .ring = incoming_ring_->bytes()},
-      interruption_);
+  StreamReceiver receiver(
+      {.endpoint = *incoming_, .stream = parts_.stream, .ring = incoming_ring_->bytes()});
+  const Direction incoming{*incoming_, [&] { return receiver.run(); }};
+  const auto ring = outgoing_ring_->bytes().first(kRingThereBytes);
+  if (extractor_ == nullptr) {
+    StreamSender sender({.endpoint = *outgoing_,
+                         .stream = parts_.stream,
+                         .ring = ring,
+                         .local = *rings_[rail_].outgoing,
+                         .remote = remote_[0]});
+    RETURN_IF_ERROR(relay::carry(parts_.stream, {*outgoing_, [&] { return sender.run(); }},
+                                 incoming, interruption_));
+    return StreamTraffic{.sent_bytes = sender.bytes(), .received_bytes = receiver.bytes()};
+  }
+  PlacingSender sender({.endpoint = *outgoing_,
+                        .stream = parts_.stream,
+                        .extractor = *extractor_,
+                        .ring = ring,
+                        .staging = outgoing_ring_->bytes().subspan(kRingThereBytes),
+                        .local = *rings_[rail_].outgoing,
+                        .remote = remote_[0],
+                        .blocks = placed_blocks()});
+  RETURN_IF_ERROR(relay::carry(parts_.stream, {*outgoing_, [&] { return sender.run(); }}, incoming,
+                               interruption_));
+  return StreamTraffic{.sent_bytes = sender.read_bytes(),
+                       .received_bytes = receiver.bytes(),
+                       .placed_bytes = sender.placed_bytes(),
+                       .note = extractor_->note()};
+}
+
+std::vector<PlacingSender::Block> RelaySource::placed_blocks() const {
+  std::vector<PlacingSender::Block> blocks;
+  for (size_t i = 0; i < blocks_.size(); ++i)
+    blocks.push_back({.remote = remote_[1 + i], .guest = guest_regions_[i].get()});
+  return blocks;
 }
 
 }  // namespace godwit::relay

@@ -11,9 +11,13 @@
 #include "engine/control_channel.h"
 #include "engine/migration/control_link.h"
 #include "engine/migration/interruption.h"
+#include "engine/page_extractor.h"
 #include "engine/rail.h"
+#include "engine/relay/placing_sender.h"
 #include "engine/relay/relay_options.h"
-#include "engine/relay/stream_session.h"
+#include "engine/relay/stream_ring.h"
+#include "engine/relay/stream_traffic.h"
+#include "engine/vmm_stream.h"
 
 namespace godwit::relay {
 
@@ -25,6 +29,11 @@ class RelaySource {
     VmmStream& stream;
     const std::vector<Rail>& rails;  // in the order in which they are tried
     ControlChannel& control;
+    // Where the stream has pages of a guest: tells them from the rest, so that they can be put
+    // straight into the guest's memory, if the other end can reach that. Null: any byte stream.
+    MakePageExtractor make_extractor = nullptr;
+    // That guest's memory here, from which its pages can be sent. Null: from the stream.
+    const GuestMemory* guest = nullptr;
   };
   RelaySource(const Parts& parts, std::string session, RelayOptions options);
   ~RelaySource();
@@ -38,8 +47,10 @@ class RelaySource {
 
   void stop();
 
-  // "rdma", "tcp": what open() found.
+  // What open() found: "rdma", "tcp"; whether pages are placed, or why not.
   const std::string& transport() const { return transport_; }
+  bool places_pages() const { return extractor_ != nullptr; }
+  const std::string& note() const { return note_; }
 
  private:
   // Our ends of the rings, as one rail knows them.
@@ -48,6 +59,10 @@ class RelaySource {
     std::unique_ptr<MemoryRegion> incoming;
   };
   Result<StreamTraffic> carry_by_lanes();
+  static Status check_regions(const AcceptedRail& rail,
+                              const std::vector<BlockDescription>& blocks);
+  Status register_guest();
+  std::vector<PlacingSender::Block> placed_blocks() const;
   Status register_rings(OpenStream& message);
   Status connect(const StreamOpened& opened);
   Result<std::unique_ptr<Endpoint>> connect_lane(size_t rail, const std::string& address,
@@ -63,10 +78,14 @@ class RelaySource {
   std::vector<RailRings> rings_;  // by rail
   // Chosen by connect().
   size_t rail_ = 0;
-  RemoteRegion remote_{};
+  std::vector<RemoteRegion> remote_;  // the ring, and then guest memory
   std::unique_ptr<Endpoint> outgoing_;
   std::unique_ptr<Endpoint> incoming_;
   std::string transport_;
+  std::vector<BlockDescription> blocks_;                      // that pages can be placed in
+  std::vector<std::unique_ptr<MemoryRegion>> guest_regions_;  // by index in blocks_, or none
+  std::unique_ptr<PageExtractor> extractor_;
+  std::string note_;
 };
 
 }  // namespace godwit::relay

@@ -133,7 +133,7 @@ Result<StreamTraffic> splice(VmmStream& stream, UniqueFd outgoing, UniqueFd inco
       interruption.raise(taken.error());
   }
   RETURN_IF_ERROR(interruption.check());
-  return StreamTraffic{out.bytes(), in.bytes()};
+  return StreamTraffic{.sent_bytes = out.bytes(), .received_bytes = in.bytes()};
 }
 
 }  // namespace godwit::relay

@@ -2,6 +2,7 @@
 #include "engine/relay/stream_receiver.h"
 
 #include "engine/base/time.h"
+#include "engine/migration/zero_clearing.h"
 #include "engine/relay/lane_word.h"
 
 namespace godwit::relay {
@@ -13,7 +14,7 @@ constexpr uint64_t kReportShare = 4;
 }  // namespace
 
 Status StreamReceiver::run() {
-  while (true) {
+  while (!over_) {
     const Result<size_t> size = parts_.endpoint.receive(received_, deadline_in(kLanePatience));
     if (!size) {
       if (size.error().code == Errc::kTimeout) continue;
@@ -21,26 +22,46 @@ Status StreamReceiver::run() {
     }
     ASSIGN_OR_RETURN(const LaneMessage message,
                      decode_lane_message(std::span(received_).first(*size)));
-    const auto* filled = std::get_if<StreamFilled>(&message);
-    if (filled == nullptr)
+    if (const auto* filled = std::get_if<StreamFilled>(&message)) {
+      RETURN_IF_ERROR(handle(*filled));
+    } else if (const auto* zeroes = std::get_if<ZeroRuns>(&message); zeroes && parts_.guest) {
+      RETURN_IF_ERROR(handle(*zeroes));
+    } else if (const auto* end = std::get_if<RoundEnd>(&message); end && parts_.guest) {
+      RETURN_IF_ERROR(say(parts_.endpoint, RoundDone{end->round, zeroed_pages_}, message_));
+    } else {
       return fail(Errc::kCorrupt, "the sender of a stream says {}", name_of(message));
-    RETURN_IF_ERROR(take(*filled));
-    const bool last = filled->end == StreamEnd::kEnded;
-    ASSIGN_OR_RETURN(const VmmStream::State reader, pass_on());
-    if (reader == VmmStream::State::kEnded) {
-      // Said once. What is on its way has to arrive nevertheless, so that the sender gets to hear
-      // it.
-      if (!refused_) RETURN_IF_ERROR(report(StreamEnd::kEnded));
-      refused_ = true;
-      if (last) return {};
-    } else if (last) {
-      parts_.stream.end_writing();
-      return report(StreamEnd::kEnded);
-    } else if (position_.used() == 0 ||
-               position_.drained - reported_ >= parts_.ring.size() / kReportShare) {
-      RETURN_IF_ERROR(report(StreamEnd::kOpen));
     }
   }
+  return {};
+}
+
+Status StreamReceiver::handle(const ZeroRuns& message) {
+  RETURN_IF_ERROR(validate(message, *parts_.guest));
+  ASSIGN_OR_RETURN(const uint64_t cleared,
+                   clear_pages(message, *parts_.guest, *parts_.present_at_start));
+  zeroed_pages_ += cleared;
+  return {};
+}
+
+Status StreamReceiver::handle(const StreamFilled& message) {
+  RETURN_IF_ERROR(take(message));
+  const bool last = message.end == StreamEnd::kEnded;
+  ASSIGN_OR_RETURN(const VmmStream::State reader, pass_on());
+  if (reader == VmmStream::State::kEnded) {
+    // Said once. What is on its way has to arrive nevertheless, so that the sender gets to hear it.
+    if (!refused_) RETURN_IF_ERROR(report(StreamEnd::kEnded));
+    refused_ = true;
+    over_ = last;
+    return {};
+  }
+  if (last) {
+    parts_.stream.end_writing();
+    over_ = true;
+    return report(StreamEnd::kEnded);
+  }
+  if (position_.used() == 0 || position_.drained - reported_ >= parts_.ring.size() / kReportShare)
+    return report(StreamEnd::kOpen);
+  return {};
 }
 
 Status StreamReceiver::take(const StreamFilled& message) {

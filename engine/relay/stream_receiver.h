@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/base/result.h"
+#include "engine/memory/guest_memory.h"
 #include "engine/relay/stream_ring.h"
 #include "engine/transport.h"
 #include "engine/vmm_stream.h"
@@ -22,6 +23,10 @@ class StreamReceiver {
     Endpoint& endpoint;
     VmmStream& stream;
     std::span<const std::byte> ring;
+    // The guest that pages are placed for, and which of them were not holes at the start. Null
+    // where none are.
+    const GuestMemory* guest = nullptr;
+    const GuestPageSet* present_at_start = nullptr;
   };
   explicit StreamReceiver(const Parts& parts) : parts_(parts) {}
 
@@ -32,6 +37,8 @@ class StreamReceiver {
   uint64_t bytes() const { return position_.drained; }
 
  private:
+  Status handle(const StreamFilled& message);
+  Status handle(const ZeroRuns& message);
   Status take(const StreamFilled& message);
   Result<VmmStream::State> pass_on();
   Status report(StreamEnd end);
@@ -39,7 +46,9 @@ class StreamReceiver {
   Parts parts_;
   RingPosition position_;
   uint64_t reported_ = 0;
+  uint64_t zeroed_pages_ = 0;
   bool refused_ = false;  // nobody reads it here, and the sender was told
+  bool over_ = false;
   std::vector<std::byte> message_;
   std::array<std::byte, kLaneMessageBytesMax> received_;
 };

@@ -5,15 +5,11 @@
 // that whoever writes it is held up as by a full socket.
 #pragma once
 
-#include <array>
-#include <vector>
-
 #include "engine/base/result.h"
-#include "engine/base/time.h"
+#include "engine/relay/outgoing_lane.h"
 #include "engine/relay/stream_ring.h"
 #include "engine/transport.h"
 #include "engine/vmm_stream.h"
-#include "engine/wire/lane_messages.h"
 
 namespace godwit::relay {
 
@@ -24,34 +20,24 @@ class StreamSender {
     Endpoint& endpoint;
     VmmStream& stream;
     std::span<std::byte> ring;
-    const MemoryRegion& local;  // the ring
+    const MemoryRegion& local;  // begins with the ring
     RemoteRegion remote;        // the receiver's, of the same size
   };
-  explicit StreamSender(const Parts& parts) : parts_(parts) {}
+  explicit StreamSender(const Parts& parts)
+      : parts_(parts), lane_(parts.endpoint, parts.ring.size()) {}
 
   // Returns when the stream has ended and everything was passed on, or nobody takes any more: then
   // it is not read any further. Errors: the endpoint's and the stream's.
   Status run();
 
-  uint64_t bytes() const { return position_.drained; }
+  uint64_t bytes() const { return lane_.position().drained; }
 
  private:
   Result<VmmStream::State> read_some();
   Status push(RingPiece piece);
-  Status announce(StreamEnd end);
-  Status settle();
-  Status take_word(Deadline deadline);
-  // The receiver ended before it had everything: nobody reads it.
-  bool refused() const { return ended_there_ && position_.used() > 0; }
-  Status take_completions(Deadline deadline);
 
   Parts parts_;
-  RingPosition position_;
-  bool ended_there_ = false;
-  uint64_t in_flight_ = 0;
-  std::vector<std::byte> message_;
-  std::array<Completion, 32> completions_;
-  std::array<std::byte, kLaneMessageBytesMax> received_;
+  OutgoingLane lane_;
 };
 
 }  // namespace godwit::relay

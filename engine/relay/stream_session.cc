@@ -5,10 +5,8 @@
 
 namespace godwit::relay {
 
-Result<StreamTraffic> carry(VmmStream& stream, const StreamSender::Parts& outgoing,
-                            const StreamReceiver::Parts& incoming, Interruption& interruption) {
-  StreamSender sender(outgoing);
-  StreamReceiver receiver(incoming);
+Status carry(VmmStream& stream, const Direction& outgoing, const Direction& incoming,
+             Interruption& interruption) {
   const Interruption::Hook wake = interruption.on_raise([&] {
     stream.shut_down();
     outgoing.endpoint.shut_down();
@@ -16,12 +14,11 @@ Result<StreamTraffic> carry(VmmStream& stream, const StreamSender::Parts& outgoi
   });
   {
     const std::jthread sending([&] {
-      if (const Status sent = sender.run(); !sent) interruption.raise(sent.error());
+      if (const Status sent = outgoing.run(); !sent) interruption.raise(sent.error());
     });
-    if (const Status received = receiver.run(); !received) interruption.raise(received.error());
+    if (const Status received = incoming.run(); !received) interruption.raise(received.error());
   }
-  RETURN_IF_ERROR(interruption.check());
-  return StreamTraffic{sender.bytes(), receiver.bytes()};
+  return interruption.check();
 }
 
 }  // namespace godwit::relay

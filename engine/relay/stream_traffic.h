@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace godwit::relay {
 
@@ -9,6 +10,9 @@ namespace godwit::relay {
 struct StreamTraffic {
   uint64_t sent_bytes = 0;
   uint64_t received_bytes = 0;
+  // Of those sent, known to the source only: pages put straight into the guest's memory.
+  uint64_t placed_bytes = 0;
+  std::string note = {};  // why not all of them
 };
 
 }  // namespace godwit::relay

@@ -261,6 +261,7 @@ void describe(Fields& fields, OneOf<OpenStream> auto& message) {
   fields.list("rails", message.rails, {.count_max = kRailsMax, .element_bytes_min = 4 + 4},
               kDescribeElement);
   fields.require("rails", "is empty", [&] { return !message.rails.empty(); });
+  fields.choice("content", message.content, StreamContent::kGuest);
 }
 
 template <typename Fields>
@@ -268,6 +269,9 @@ void describe(Fields& fields, OneOf<StreamOpened> auto& message) {
   fields.list("rails", message.rails,
               {.count_max = kRailsMax, .element_bytes_min = 4 + 4 + 4 + 4 + 4}, kDescribeElement);
   fields.require("rails", "is empty", [&] { return !message.rails.empty(); });
+  fields.list("blocks", message.blocks,
+              {.count_max = kBlocksMax, .element_bytes_min = 4 + 8 + 8 + 4}, kDescribeElement);
+  fields.text("note", message.note, kReasonBytesMax);
 }
 
 template <typename Fields>

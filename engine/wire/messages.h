@@ -22,7 +22,7 @@
 namespace godwit {
 
 // Two agents that do not speak the same version refuse each other.
-inline constexpr uint32_t kProtocolVersion = 3;
+inline constexpr uint32_t kProtocolVersion = 4;
 
 // Limits. A list that is longer must not be sent (CHECK); a text that is longer is cut.
 inline constexpr size_t kNameBytesMax = 256;
@@ -289,16 +289,28 @@ struct Released {
   friend bool operator==(const Released&, const Released&) = default;
 };
 
+// What the source takes a byte stream for.
+enum class StreamContent : uint8_t {
+  kBytes = 1,
+  kGuest = 2,  // with pages of guest memory, which it can tell from the rest
+};
+
 // Source -> destination: a byte stream, which the destination passes on to where it belongs.
 struct OpenStream {
   std::vector<ServedRail> rails;  // 1 .. kRailsMax; one region each: where what comes back arrives
+  StreamContent content = StreamContent::kBytes;
 
   friend bool operator==(const OpenStream&, const OpenStream&) = default;
 };
 
 // Destination -> source: it has somewhere to go. Stream lanes (lane_messages.h) may come.
+//
+// Pages of these blocks may be put into their memory instead. Each rail has one region for where
+// the stream arrives, and then one for each block.
 struct StreamOpened {
-  std::vector<AcceptedRail> rails;  // 1 .. kRailsMax; one region each: where it arrives
+  std::vector<AcceptedRail> rails;  // 1 .. kRailsMax
+  std::vector<BlockDescription> blocks;
+  std::string note;  // why there is none, where the source asked for them
 
   friend bool operator==(const StreamOpened&, const StreamOpened&) = default;
 };

@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 namespace godwit {
@@ -117,6 +118,20 @@ Result<UniqueFd> connect_unix(const std::string& path) {
   if (::connect(socket.get(), as_sockaddr(address), sizeof(address)) != 0)
     return fail_errno(errno, "connect to {}", path);
   return socket;
+}
+
+size_t peek(int socket, std::span<std::byte> first, Deadline deadline) {
+  size_t known = 0;
+  do {
+    pollfd readable{socket, POLLIN, 0};
+    if (::poll(&readable, 1, milliseconds_until(deadline)) <= 0) return known;
+    const ssize_t size = ::recv(socket, first.data(), first.size(), MSG_PEEK | MSG_DONTWAIT);
+    if (size <= 0) return known;
+    known = static_cast<size_t>(size);
+    // It is readable, though not as far as we want to.
+    if (known < first.size()) std::this_thread::sleep_for(milliseconds(1));
+  } while (known < first.size() && Clock::now() < deadline);
+  return known;
 }
 
 Result<std::unique_ptr<VmmStream>> make_unix_stream(UniqueFd socket) {

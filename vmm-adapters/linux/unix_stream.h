@@ -4,10 +4,13 @@
 // stream (QEMU: migrate unix:PATH, -incoming unix:PATH; libvirt: --migrateuri unix:///PATH).
 #pragma once
 
+#include <cstddef>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "engine/base/result.h"
+#include "engine/base/time.h"
 #include "engine/base/unique_fd.h"
 #include "engine/base/wake_event.h"
 #include "engine/vmm_stream.h"
@@ -16,6 +19,10 @@ namespace godwit {
 
 // Connects to who listens at `path`. Errors: kRefused for a path that is too long; the system's.
 Result<UniqueFd> connect_unix(const std::string& path);
+
+// What has come of the first bytes when all of them have, the peer has closed, or time is over.
+// They are still to be read. Returns how many.
+size_t peek(int socket, std::span<std::byte> first, Deadline deadline);
 
 // As a stream; the socket is made non-blocking.
 Result<std::unique_ptr<VmmStream>> make_unix_stream(UniqueFd socket);

@@ -129,9 +129,26 @@ Result<std::vector<RamBlock>> choose_moved_blocks(const RamFacts& facts) {
   return moved;
 }
 
-Result<GuestRam> GuestRam::open(QmpClient& client, pid_t pid, Deadline deadline) {
+Result<std::vector<RamBlock>> choose_shared_blocks(const RamFacts& facts) {
+  std::vector<RamBlock> shared;
+  for (const RamBlock& block : facts.blocks) {
+    const MemoryBackend* backend = backend_of(facts, block.name);
+    if (mapped_part_of(facts, block.name) != nullptr && backend != nullptr &&
+        backend->sharing == Sharing::kShared)
+      shared.push_back(block);
+  }
+  if (shared.empty())
+    return fail(Errc::kRefused,
+                "no guest RAM is shared memory: give QEMU -object memory-backend-memfd,share=on or "
+                "memory-backend-file,share=on");
+  return shared;
+}
+
+Result<GuestRam> GuestRam::open(QmpClient& client, pid_t pid, RamChoice choice, Deadline deadline) {
   ASSIGN_OR_RETURN(RamFacts facts, query_ram(client, deadline));
-  ASSIGN_OR_RETURN(std::vector<RamBlock> moved, choose_moved_blocks(facts));
+  ASSIGN_OR_RETURN(std::vector<RamBlock> moved, choice == RamChoice::kMoved
+                                                    ? choose_moved_blocks(facts)
+                                                    : choose_shared_blocks(facts));
   ASSIGN_OR_RETURN(std::vector<MemoryMapping> map, read_memory_map(pid));
   GuestRam ram;
   for (const RamBlock& block : moved) {

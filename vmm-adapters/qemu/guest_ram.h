@@ -46,11 +46,20 @@ Result<RamFacts> query_ram(QmpClient& client, Deadline deadline);
 // Errors: kRefused when a part of the guest's RAM cannot be, saying what to change.
 Result<std::vector<RamBlock>> choose_moved_blocks(const RamFacts& facts);
 
+// Those that can be reached from outside of QEMU, wherever they move. Pure.
+// Errors: kRefused when there is none, saying what to change.
+Result<std::vector<RamBlock>> choose_shared_blocks(const RamFacts& facts);
+
+enum class RamChoice : uint8_t {
+  kMoved = 1,   // choose_moved_blocks()
+  kShared = 2,  // choose_shared_blocks()
+};
+
 // The chosen blocks, mapped in this process.
 class GuestRam {
  public:
   // `pid` is QEMU's process.
-  static Result<GuestRam> open(QmpClient& client, pid_t pid, Deadline deadline);
+  static Result<GuestRam> open(QmpClient& client, pid_t pid, RamChoice choice, Deadline deadline);
 
   // Maps again what an earlier agent recorded. Neither QEMU nor its monitor has a part in it; where
   // QEMU is gone, files that have a name are still found.

@@ -95,7 +95,8 @@ Status DirectDestinationGuest::set_up() {
   RETURN_IF_ERROR(qemu::check_migratable(*client_, command_deadline()));
   RETURN_IF_ERROR(qemu::check_devices(*client_, command_deadline()));
   RETURN_IF_ERROR(probe_process_access(pid_));
-  ASSIGN_OR_RETURN(ram_, qemu::GuestRam::open(*client_, pid_, command_deadline()));
+  ASSIGN_OR_RETURN(
+      ram_, qemu::GuestRam::open(*client_, pid_, qemu::RamChoice::kMoved, command_deadline()));
   RETURN_IF_ERROR(qemu::check_foreign_writers(pid_, ram_->files()));
   ASSIGN_OR_RETURN(identity_, qemu::query_identity(*client_, command_deadline()));
   for (const GuestBlock& block : ram_->memory()) RETURN_IF_ERROR(map_present_pages(block));

@@ -102,7 +102,8 @@ Status DirectSourceGuest::check_refusals() {
   RETURN_IF_ERROR(qemu::check_devices(*client_, command_deadline()));
   RETURN_IF_ERROR(probe_pagemap_scan());
   RETURN_IF_ERROR(probe_process_access(pid_));
-  ASSIGN_OR_RETURN(ram_, qemu::GuestRam::open(*client_, pid_, command_deadline()));
+  ASSIGN_OR_RETURN(
+      ram_, qemu::GuestRam::open(*client_, pid_, qemu::RamChoice::kMoved, command_deadline()));
   return qemu::check_foreign_writers(pid_, ram_->files());
 }
 

@@ -79,10 +79,13 @@ class Relay : public testing::Test {
         RelaySource::Parts{*near_stream_, source_rails_, *control_.first}, "0123456789abcdef",
         RelayOptions{});
     destination_ = std::make_unique<RelayDestination>(
-        RelayDestination::Parts{[fd = std::make_shared<UniqueFd>(std::move(far.ours))] {
-                                  return make_unix_stream(std::move(*fd));
-                                },
-                                destination_rails_, *control_.second},
+        RelayDestination::Parts{
+            [fd = std::make_shared<UniqueFd>(std::move(far.ours))](StreamContent) {
+              StreamTarget target;
+              target.stream = make_unix_stream(std::move(*fd)).value();
+              return target;
+            },
+            destination_rails_, *control_.second},
         RelayOptions{});
     destination_thread_ = std::jthread([this] { arrived_ = destination_->run(); });
     source_thread_ = std::jthread([this] {

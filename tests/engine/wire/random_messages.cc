@@ -198,12 +198,12 @@ Released RandomMessages::any() {
 
 template <>
 OpenStream RandomMessages::any() {
-  return {any<PreparePostCopy>().rails};
+  return {any<PreparePostCopy>().rails, static_cast<StreamContent>(1 + below(2))};
 }
 
 template <>
 StreamOpened RandomMessages::any() {
-  return {any<Accept>().rails};
+  return {any<Accept>().rails, any<Offer>().blocks, text(40)};
 }
 
 template <>

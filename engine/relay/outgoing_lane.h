@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The lane of one direction of a byte stream, at the end where it comes from: what was posted, what
+// the receiver was told, and what it answered.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "engine/base/result.h"
+#include "engine/base/time.h"
+#include "engine/relay/stream_ring.h"
+#include "engine/transport.h"
+#include "engine/vmm_stream.h"
+#include "engine/wire/lane_messages.h"
+
+namespace godwit::relay {
+
+// Thread: one, which owns the endpoint.
+class OutgoingLane {
+ public:
+  // `ring_bytes` is the size of the receiver's ring. `on_done` hears of every operation.
+  OutgoingLane(Endpoint& endpoint, uint64_t ring_bytes,
+               std::function<void(const Completion&)> on_done = {})
+      : endpoint_(endpoint), ring_bytes_(ring_bytes), on_done_(std::move(on_done)) {}
+
+  const RingPosition& position() const { return position_; }
+  uint64_t room_bytes() const { return ring_bytes_ - position_.used(); }
+
+  // Nobody reads at the other end any more.
+  bool ended_there() const { return ended_there_; }
+  // And before everything was read.
+  bool refused() const { return ended_there_ && position_.used() > 0; }
+
+  // Waits for room in the endpoint's queue.
+  Status post(std::span<const TransferOp> operations, SourceMemory memory);
+
+  // These many more bytes are in the ring, by what was posted before.
+  Status announce(uint64_t size_bytes, StreamEnd end);
+
+  // Returns when the receiver has acted on every message that was sent before.
+  Status wait_for_receiver();
+  Status send(const LaneMessage& message);
+
+  // Takes what has come of words and completions. Does not wait.
+  Status catch_up();
+  // Waits for something to change, for a while.
+  Status wait_for_word();
+  Status wait_for_completion();
+
+  // Waits until the stream has something to read, while what was posted moves on.
+  Status wait_readable(VmmStream& stream);
+
+ private:
+  Status take_word(Deadline deadline);
+  Status take_completions(Deadline deadline);
+  Status take(const StreamDrained& word);
+
+  Endpoint& endpoint_;
+  const uint64_t ring_bytes_;
+  const std::function<void(const Completion&)> on_done_;
+  RingPosition position_;
+  bool ended_there_ = false;
+  uint64_t in_flight_ = 0;
+  bool unsettled_ = false;  // a message was sent since the last flush
+  uint32_t asked_ = 0;      // RoundEnd
+  uint32_t answered_ = 0;   // RoundDone
+  std::vector<std::byte> message_;
+  std::array<Completion, 64> completions_;
+  std::array<std::byte, kLaneMessageBytesMax> received_;
+};
+
+}  // namespace godwit::relay

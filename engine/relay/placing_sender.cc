@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/relay/placing_sender.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/base/check.h"
+#include "engine/base/units.h"
+
+namespace godwit::relay {
+namespace {
+
+constexpr size_t kBatchMax = 64;
+// A slot with less room than this is left for the next: reads of a few bytes cost as much as
+// others.
+constexpr uint64_t kReadBytesMin = 64 * kKiB;
+
+}  // namespace
+
+PlacingSender::PlacingSender(Parts parts)
+    : parts_(std::move(parts)),
+      in_flight_of_slot_(kSlots),
+      lane_(parts_.endpoint, parts_.ring.size(), [this](const Completion& completion) {
+        // A page that changed on its way (OpStatus::kTorn) will come again: see Block::guest.
+        if (completion.tag != kNoSlot) --in_flight_of_slot_[completion.tag];
+      }) {
+  CHECK(parts_.staging.size() == kStagingBytes);
+  pages_.reserve(kBatchMax);
+  zeroes_.runs.reserve(kZeroRunsMax);
+  for (const Block& block : parts_.blocks) {
+    sent_.emplace_back(block.remote.size_bytes / kBasePageBytes);
+    clearing_.emplace_back(block.remote.size_bytes / kBasePageBytes);
+  }
+}
+
+Status PlacingSender::run() {
+  while (!lane_.ended_there()) {
+    RETURN_IF_ERROR(lane_.catch_up());
+    ASSIGN_OR_RETURN(const VmmStream::State state, read_some());
+    if (state == VmmStream::State::kEnded) {
+      RETURN_IF_ERROR(parts_.extractor.finish(*this));
+      RETURN_IF_ERROR(end_of_piece());
+      RETURN_IF_ERROR(lane_.announce(0, StreamEnd::kEnded));
+      while (!lane_.ended_there()) RETURN_IF_ERROR(lane_.wait_for_word());
+    } else if (state == VmmStream::State::kNotReady) {
+      RETURN_IF_ERROR(lane_.wait_readable(parts_.stream));
+    }
+  }
+  if (!lane_.refused()) return {};
+  parts_.stream.end_reading();
+  return lane_.announce(0, StreamEnd::kEnded);
+}
+
+Result<VmmStream::State> PlacingSender::read_some() {
+  if (kSlotBytes - slot_used_ < kReadBytesMin) RETURN_IF_ERROR(turn_to_free_slot());
+  const std::span<std::byte> room =
+      parts_.staging.subspan(slot_ * kSlotBytes + slot_used_, kSlotBytes - slot_used_);
+  ASSIGN_OR_RETURN(const VmmStream::Progress progress, parts_.stream.read(room));
+  if (progress.state == VmmStream::State::kOpen) {
+    slot_used_ += progress.bytes;
+    read_bytes_ += progress.bytes;
+    RETURN_IF_ERROR(parts_.extractor.take_apart(room.first(progress.bytes), *this));
+    RETURN_IF_ERROR(end_of_piece());
+  }
+  return progress.state;
+}
+
+Status PlacingSender::turn_to_free_slot() {
+  // One that nothing is sent from is in the cache still.
+  if (in_flight_of_slot_[slot_] > 0) slot_ = (slot_ + 1) % kSlots;
+  while (in_flight_of_slot_[slot_] > 0) RETURN_IF_ERROR(lane_.wait_for_completion());
+  slot_used_ = 0;
+  return {};
+}
+
+// The piece may be written over when nothing of it is in flight.
+Status PlacingSender::end_of_piece() {
+  RETURN_IF_ERROR(post_pages());
+  return push_passed();
+}
+
+Status PlacingSender::place(uint32_t block, uint64_t offset_bytes,
+                            std::span<const std::byte> content) {
+  const uint64_t page = offset_bytes / kBasePageBytes;
+  if (clearing_[block].test(page)) RETURN_IF_ERROR(finish_clearing());
+  sent_[block].set(page);
+  placed_bytes_ += content.size();
+  const MemoryRegion* const guest = parts_.blocks[block].guest;
+  TransferOp operation{.local = guest,
+                       .local_offset_bytes = offset_bytes,
+                       .remote = parts_.blocks[block].remote,
+                       .remote_offset_bytes = offset_bytes,
+                       .size_bytes = static_cast<uint32_t>(content.size()),
+                       .tag = kNoSlot};
+  if (guest == nullptr) {
+    CHECK(content.data() >= parts_.staging.data() &&
+          content.data() + content.size() <= parts_.staging.data() + parts_.staging.size());
+    const auto at = static_cast<uint64_t>(content.data() - parts_.staging.data());
+    operation.local = &parts_.local;
+    operation.local_offset_bytes = parts_.ring.size() + at;
+    operation.tag = slot_;
+  }
+  if (extends_last(operation, block)) {
+    pages_.back().size_bytes += operation.size_bytes;
+    return {};
+  }
+  const SourceMemory memory = guest == nullptr ? SourceMemory::kFrozen : SourceMemory::kLive;
+  if (pages_.size() == kBatchMax || memory != pages_memory_) RETURN_IF_ERROR(post_pages());
+  pages_.push_back(operation);
+  pages_memory_ = memory;
+  last_block_ = block;
+  return {};
+}
+
+bool PlacingSender::extends_last(const TransferOp& operation, uint32_t block) const {
+  if (pages_.empty() || last_block_ != block) return false;
+  const TransferOp& last = pages_.back();
+  return last.local == operation.local && last.tag == operation.tag &&
+         last.local_offset_bytes + last.size_bytes == operation.local_offset_bytes &&
+         last.remote_offset_bytes + last.size_bytes == operation.remote_offset_bytes &&
+         last.size_bytes + operation.size_bytes <= kOperationBytesMax;
+}
+
+Status PlacingSender::post_pages() {
+  if (pages_.empty()) return {};
+  for (const TransferOp& page : pages_) {
+    if (page.tag != kNoSlot) ++in_flight_of_slot_[page.tag];
+  }
+  RETURN_IF_ERROR(lane_.post(pages_, pages_memory_));
+  pages_.clear();
+  return {};
+}
+
+Status PlacingSender::clear(uint32_t block, uint64_t offset_bytes, uint64_t size_bytes) {
+  const PageRun run{offset_bytes / kBasePageBytes, size_bytes / kBasePageBytes};
+  const PageHistory history =
+      sent_[block].count_in(run) > 0 ? PageHistory::kSent : PageHistory::kUntouched;
+  clearing_[block].set_run(run);
+  const bool continues = zeroes_.block == block && zeroes_.history == history;
+  if (!continues || zeroes_.runs.size() == kZeroRunsMax) RETURN_IF_ERROR(send_zeroes());
+  zeroes_.block = block;
+  zeroes_.history = history;
+  if (!zeroes_.runs.empty()) {
+    PageRun& last = zeroes_.runs.back();
+    if (last.first_page + last.page_count == run.first_page) {
+      last.page_count += run.page_count;
+      return {};
+    }
+  }
+  zeroes_.runs.push_back(run);
+  return {};
+}
+
+Status PlacingSender::send_zeroes() {
+  if (zeroes_.runs.empty()) return {};
+  // They may have been written before.
+  RETURN_IF_ERROR(post_pages());
+  RETURN_IF_ERROR(lane_.send(zeroes_));
+  zeroes_.runs.clear();
+  return {};
+}
+
+Status PlacingSender::finish_clearing() {
+  RETURN_IF_ERROR(send_zeroes());
+  RETURN_IF_ERROR(lane_.wait_for_receiver());
+  for (PageBitmap& pages : clearing_) pages.clear_all();
+  return {};
+}
+
+Status PlacingSender::pass_on(std::span<const std::byte> bytes) {
+  while (!bytes.empty() && !lane_.ended_there()) {
+    const uint64_t room = lane_.room_bytes() - passed_bytes_;
+    if (room == 0 || passed_bytes_ >= kOperationBytesMax) {
+      RETURN_IF_ERROR(push_passed());
+      if (room == 0) RETURN_IF_ERROR(lane_.wait_for_word());
+      continue;
+    }
+    const RingPiece piece =
+        piece_at(lane_.position().filled + passed_bytes_, parts_.ring.size(),
+                 std::min({room, bytes.size(), kOperationBytesMax - passed_bytes_}));
+    std::memcpy(parts_.ring.data() + piece.offset_bytes, bytes.data(), piece.size_bytes);
+    bytes = bytes.subspan(piece.size_bytes);
+    passed_bytes_ += piece.size_bytes;
+  }
+  return {};
+}
+
+// With everything that has to be in place before it.
+Status PlacingSender::push_passed() {
+  if (passed_bytes_ == 0) return {};
+  RETURN_IF_ERROR(post_pages());
+  RETURN_IF_ERROR(send_zeroes());
+  std::array<TransferOp, 2> operations;  // two where the ring ends
+  size_t count = 0;
+  for (uint64_t done = 0; done < passed_bytes_;) {
+    const RingPiece piece =
+        piece_at(lane_.position().filled + done, parts_.ring.size(), passed_bytes_ - done);
+    operations[count++] = {.local = &parts_.local,
+                           .local_offset_bytes = piece.offset_bytes,
+                           .remote = parts_.remote,
+                           .remote_offset_bytes = piece.offset_bytes,
+                           .size_bytes = static_cast<uint32_t>(piece.size_bytes),
+                           .tag = kNoSlot};
+    done += piece.size_bytes;
+  }
+  RETURN_IF_ERROR(lane_.post(std::span(operations).first(count), SourceMemory::kFrozen));
+  return lane_.announce(std::exchange(passed_bytes_, 0), StreamEnd::kOpen);
+}
+
+}  // namespace godwit::relay

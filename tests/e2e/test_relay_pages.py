@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""QEMU migrates by itself, into `godwit relay`, which puts the pages of guest memory where they belong."""
+
+import contextlib
+import dataclasses
+import re
+
+import pytest
+
+from harness import relay
+from harness.boot_sector import BootSector
+from harness.qemu import Memory, Qemu
+from harness.scenario import scenario
+from harness.waiting import wait_until
+from test_relay import assert_memory, assert_moved, begin, begin_post_copy, set_up, wait_status
+
+SHARED = {"memfd": Memory(kind="memfd"), "file": Memory()}
+
+
+@contextlib.contextmanager
+def placing_relays(guests, folder, netns, from_memory):
+    """The destination's relay reaches guest memory, the source's too if `from_memory`."""
+    there = ["--once", "--qmp", guests.destination.agent_socket]
+    here = ["--once", *(["--qmp", guests.source.agent_socket] if from_memory else [])]
+    with relay.connect(folder, netns, *there) as receiver, relay.listen(folder, netns, *here) as sender:
+        yield sender, receiver
+
+
+def placed_mib(sender):
+    found = re.search(r"; ([0-9.]+) MiB of pages placed", sender.output())
+    assert found, sender.output()
+    return float(found[1])
+
+
+def assert_both_ended_well(sender, receiver):
+    assert sender.wait() == 0, sender.output()
+    assert receiver.wait() == 0, receiver.output()
+
+
+@pytest.mark.parametrize("version", ["7.2", "10.0"])
+@pytest.mark.parametrize("from_memory", [False, True], ids=["from-stream", "from-memory"])
+@pytest.mark.parametrize("kind", ["memfd", "file"])
+def test_pages_go_past_the_stream(folder, network, version, kind, from_memory):
+    with scenario(folder, network, BootSector(dirty_mib=16), SHARED[kind], version) as guests, \
+            placing_relays(guests, folder, network.name, from_memory) as (here, there):
+        for qemu in (guests.source, guests.destination):
+            set_up(qemu)
+        begin(guests, folder)
+        assert_moved(guests, folder)
+        assert_both_ended_well(here, there)
+        assert ("from memory to memory" if from_memory else "pages into memory") in here.output(), here.output()
+        assert placed_mib(here) > 16, here.output()
+
+
+def test_pages_of_private_memory_go_into_shared_memory(folder, network):
+    with scenario(folder, network, BootSector(dirty_mib=16), Memory(kind="private")) as guests:
+        old = guests.destination
+        old.kill()
+        machine = dataclasses.replace(old.machine, memory=Memory(kind="memfd"))
+        with Qemu(machine, "destination", folder, incoming=True, netns=old.netns) as guests.destination, \
+                placing_relays(guests, folder, network.name, True) as (here, there):
+            for qemu in (guests.source, guests.destination):
+                set_up(qemu)
+            begin(guests, folder)
+            assert_moved(guests, folder)
+            assert_both_ended_well(here, there)
+        assert "no guest RAM is shared memory" in here.output()
+        assert placed_mib(here) > 16, here.output()
+
+
+def test_compressed_pages_end_the_placing(folder, network):
+    with scenario(folder, network, BootSector(dirty_mib=16), SHARED["memfd"], "10.0") as guests, \
+            placing_relays(guests, folder, network.name, True) as (here, there):
+        # Slow enough that rounds after the first, which have the differences, are not the last.
+        set_up(guests.source, ["xbzrle"], **{"max-bandwidth": 200 * 10**6, "downtime-limit": 1})
+        set_up(guests.destination, ["xbzrle"])
+        begin(guests, folder)
+        wait_until(lambda: guests.source.qmp.command("query-migrate").get("xbzrle-cache", {}).get("pages", 0) > 0,
+                   "differences", 20)
+        guests.source.qmp.command("migrate-set-parameters", **{"downtime-limit": 5000})
+        assert_moved(guests, folder)
+        assert_both_ended_well(here, there)
+        assert "QEMU's capability xbzrle is on" in here.output()
+        assert "then not (XBZRLE is on)" in here.output()
+
+
+@pytest.mark.parametrize("capability", ["multifd", "postcopy-ram"])
+def test_pages_that_come_otherwise_are_left_to_qemu(folder, network, capability):
+    with scenario(folder, network, BootSector(dirty_mib=16), SHARED["memfd"], "10.0") as guests, \
+            placing_relays(guests, folder, network.name, True) as (here, there):
+        if capability == "multifd":
+            for qemu in (guests.source, guests.destination):
+                set_up(qemu, ["multifd"], **{"multifd-channels": 2})
+            begin(guests, folder)
+        else:
+            begin_post_copy(guests, folder)
+            guests.source.qmp.command("migrate-set-parameters", **{"max-postcopy-bandwidth": 0})
+        assert_moved(guests, folder)
+        assert_both_ended_well(here, there)
+        assert f"pages in the stream (QEMU's capability {capability} is on)" in here.output(), here.output()
+
+
+def test_guest_is_right_after_a_cancelled_attempt(folder, network):
+    """Pages of the attempt lie in the memory of the destination that takes the guest at last."""
+    with scenario(folder, network, BootSector(dirty_mib=16), SHARED["file"]) as guests:
+        with placing_relays(guests, folder, network.name, True):
+            set_up(guests.source, **{"max-bandwidth": 4 * 2**20})
+            begin(guests, folder)
+            wait_status(guests.source, "active")
+            guests.source.qmp.command("migrate_cancel")
+            wait_status(guests.source, "cancelled")
+            assert guests.source.qmp.status() == "running"
+        assert_memory(guests, guests.source, folder)

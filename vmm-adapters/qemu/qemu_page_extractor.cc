@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm-adapters/qemu/qemu_page_extractor.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <optional>
+
+#include "engine/base/units.h"
+#include "vmm-adapters/qemu/stream/stream_parser.h"
+#include "vmm-adapters/qemu/stream/stream_writer.h"
+
+namespace godwit::qemu {
+namespace {
+
+using stream::RamRecord;
+using stream::RamRecordType;
+using stream::StreamEvent;
+
+class QemuPageExtractor final : public PageExtractor {
+ public:
+  explicit QemuPageExtractor(const std::vector<BlockDescription>& blocks)
+      : blocks_(blocks),
+        parser_(stream::StreamParser::Options{}),
+        writer_(stream::StreamWriter::Channel::kMain, parser_.blocks()) {}
+
+  Status take_apart(std::span<const std::byte> piece, Output& output) override;
+  Status finish(Output& output) override;
+  const std::string& note() const override { return note_; }
+
+ private:
+  Status handle(const StreamEvent& event, Output& output);
+  Status handle_record(const StreamEvent& event, const RamRecord& record, Output& output);
+  Status place(const StreamEvent& event, const stream::Payload& payload, Output& output);
+  std::optional<uint32_t> target_of(const RamRecord& record);
+  std::optional<uint32_t> find_target(uint32_t block) const;
+  void pass_from_here_on(std::string why);
+  Status bring_into_step(Output& output);
+  void keep_last_page();
+
+  const std::vector<BlockDescription> blocks_;
+  stream::StreamParser parser_;
+  stream::StreamWriter writer_;
+  bool placing_ = true;
+  std::string note_;
+  // Of the parser's blocks, as far as they were asked for: the index in blocks_, or none.
+  std::vector<std::optional<uint32_t>> targets_;
+  // Of the record whose payload comes; none if that is passed on.
+  std::optional<uint32_t> target_;
+
+  // The last page that was left out, in case that the destination has to be told its block after
+  // all: content_ is it when last_ is empty, and what lies in the piece until that ends.
+  uint64_t last_offset_bytes_ = 0;
+  std::span<const std::byte> last_;
+  std::array<std::byte, kBasePageBytes> content_{};
+};
+
+Status QemuPageExtractor::take_apart(std::span<const std::byte> piece, Output& output) {
+  parser_.feed(piece);
+  StreamEvent event;
+  while (parser_.next(event)) RETURN_IF_ERROR(handle(event, output));
+  keep_last_page();
+  return {};
+}
+
+Status QemuPageExtractor::finish(Output& output) {
+  StreamEvent event;
+  if (parser_.finish(event)) RETURN_IF_ERROR(handle(event, output));
+  return {};
+}
+
+Status QemuPageExtractor::handle(const StreamEvent& event, Output& output) {
+  if (const auto* record = std::get_if<RamRecord>(&event.what))
+    return handle_record(event, *record, output);
+  if (const auto* payload = std::get_if<stream::Payload>(&event.what);
+      payload != nullptr && payload->kind == stream::PayloadKind::kPage && target_)
+    return place(event, *payload, output);
+  if (const auto* command = std::get_if<stream::Command>(&event.what);
+      command != nullptr && command->id == stream::CommandId::kPostCopyAdvise)
+    pass_from_here_on("the migration may go on in post-copy");
+  if (const auto* opaque = std::get_if<stream::Opaque>(&event.what)) {
+    if (opaque->cause == stream::OpaqueCause::kNotUnderstood && parser_.reason())
+      pass_from_here_on(to_string(*parser_.reason()));
+    if (opaque->ram_may_follow && !writer_.is_in_step()) RETURN_IF_ERROR(bring_into_step(output));
+  }
+  return output.pass_on(writer_.pass(event));
+}
+
+Status QemuPageExtractor::handle_record(const StreamEvent& event, const RamRecord& record,
+                                        Output& output) {
+  target_.reset();
+  switch (record.type) {
+    case RamRecordType::kXbzrle:
+      pass_from_here_on("XBZRLE is on");
+      break;
+    case RamRecordType::kCompressed:
+      pass_from_here_on("compression is on");
+      break;
+    case RamRecordType::kHook:
+    case RamRecordType::kMultifdFlush:
+      pass_from_here_on("pages come by other channels, too");
+      break;
+    case RamRecordType::kPage:
+      target_ = target_of(record);
+      if (!target_) break;
+      last_offset_bytes_ = record.offset_bytes;
+      last_ = {};
+      writer_.drop(event);
+      return {};
+    case RamRecordType::kZero:
+      if (record.fill != 0) break;
+      if (const auto target = target_of(record)) {
+        last_offset_bytes_ = record.offset_bytes;
+        last_ = {};
+        content_.fill(std::byte{0});
+        writer_.drop(event);
+        return output.clear(*target, record.offset_bytes, parser_.page_bytes());
+      }
+      break;
+    case RamRecordType::kEndOfSection:
+      break;
+  }
+  return output.pass_on(writer_.pass(event));
+}
+
+Status QemuPageExtractor::place(const StreamEvent& event, const stream::Payload& payload,
+                                Output& output) {
+  writer_.drop(event);
+  if (event.bytes.size() == content_.size()) {
+    last_ = event.bytes;
+  } else {
+    std::memcpy(content_.data() + payload.at_bytes, event.bytes.data(), event.bytes.size());
+  }
+  return output.place(*target_, parser_.record().offset_bytes + payload.at_bytes, event.bytes);
+}
+
+// Where the page of this record can be put.
+std::optional<uint32_t> QemuPageExtractor::target_of(const RamRecord& record) {
+  if (!placing_ || parser_.page_bytes() != kBasePageBytes) return std::nullopt;
+  while (targets_.size() <= record.block)
+    targets_.push_back(find_target(static_cast<uint32_t>(targets_.size())));
+  const std::optional<uint32_t> target = targets_[record.block];
+  // One outside its block is for QEMU to refuse.
+  if (!target || record.offset_bytes % kBasePageBytes != 0 ||
+      record.offset_bytes >= blocks_[*target].size_bytes)
+    return std::nullopt;
+  return target;
+}
+
+std::optional<uint32_t> QemuPageExtractor::find_target(uint32_t block) const {
+  const stream::RamBlock& wanted = parser_.blocks()[block];
+  const auto found = std::ranges::find_if(blocks_, [&](const BlockDescription& ours) {
+    return ours.name == wanted.name && ours.size_bytes == wanted.size_bytes;
+  });
+  if (found == blocks_.end()) return std::nullopt;
+  return static_cast<uint32_t>(found - blocks_.begin());
+}
+
+void QemuPageExtractor::pass_from_here_on(std::string why) {
+  if (placing_) note_ = std::move(why);
+  placing_ = false;
+}
+
+// What cannot be followed may refer to the block of a page that the destination has not heard of.
+// It hears of that page now: it is as it was put there.
+Status QemuPageExtractor::bring_into_step(Output& output) {
+  const std::optional<uint32_t> block = writer_.block_out_of_step();
+  if (!writer_.may_append_page())
+    return fail(Errc::kGuest, "QEMU's stream has something that cannot be passed on here: {}",
+                note_);
+  keep_last_page();
+  std::vector<std::byte> record;
+  writer_.append_page(*block, last_offset_bytes_, content_, record);
+  return output.pass_on(record);
+}
+
+void QemuPageExtractor::keep_last_page() {
+  if (last_.empty()) return;
+  std::memcpy(content_.data(), last_.data(), content_.size());
+  last_ = {};
+}
+
+}  // namespace
+
+std::unique_ptr<PageExtractor> make_page_extractor(const std::vector<BlockDescription>& blocks) {
+  return std::make_unique<QemuPageExtractor>(blocks);
+}
+
+bool begins_migration(std::span<const std::byte> bytes) {
+  constexpr std::string_view kMagic = "QEVM";  // QEMU, migration/savevm.c: QEMU_VM_FILE_MAGIC
+  return bytes.size() >= kMigrationMagicBytes &&
+         std::memcmp(bytes.data(), kMagic.data(), kMigrationMagicBytes) == 0;
+}
+
+}  // namespace godwit::qemu

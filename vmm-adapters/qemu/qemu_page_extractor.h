@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Takes the pages of guest memory out of QEMU's migration stream.
+//
+// QEMU's destination never sees records of pages that are placed, nor of pages that become zero
+// there: it would clear them when it gets to it, maybe after a newer page was placed. Where the
+// stream has records that change a page instead of replacing it (XBZRLE), or announces that QEMU
+// will give memory back (post-copy), everything is passed on from there, in its order.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/page_extractor.h"
+
+namespace godwit::qemu {
+
+std::unique_ptr<PageExtractor> make_page_extractor(const std::vector<BlockDescription>& blocks);
+
+// Whether a stream that begins like this is the main channel of a migration.
+bool begins_migration(std::span<const std::byte> bytes);
+inline constexpr size_t kMigrationMagicBytes = 4;
+
+}  // namespace godwit::qemu
