@@ -230,7 +230,7 @@ TEST(RelayDestination, SaysWhyTheStreamHasNowhereToGo) {
   SocketPair near = make_pair();
   const std::unique_ptr<VmmStream> stream = make_unix_stream(std::move(near.ours)).value();
   RelaySource source({*stream, source_rails, *control.first}, "0123456789abcdef", {});
-  RelayDestination destination({[]() -> Result<std::unique_ptr<VmmStream>> {
+  RelayDestination destination({[](StreamContent) -> Result<StreamTarget> {
                                   return fail(Errc::kRefused, "QEMU does not listen");
                                 },
                                 destination_rails, *control.second},
