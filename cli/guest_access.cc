@@ -3,6 +3,8 @@
 
 #include "engine/base/time.h"
 #include "vmm-adapters/qemu/migration_settings.h"
+#include "vmm-adapters/qemu/qemu_channel_destination.h"
+#include "vmm-adapters/qemu/qemu_channel_source.h"
 #include "vmm-adapters/qemu/qemu_destination_guest.h"
 #include "vmm-adapters/qemu/qemu_source_guest.h"
 #include "vmm-adapters/qemu/qmp_client.h"
@@ -52,6 +54,20 @@ Result<std::unique_ptr<DestinationGuest>> open_destination_guest(const AgentOpti
   ASSIGN_OR_RETURN(std::unique_ptr<DestinationGuest> guest,
                    QemuDestinationGuest::open(make_qemu_options(options)));
   return guest;
+}
+
+Result<std::unique_ptr<ChannelSourceGuest>> open_channel_source(const AgentOptions& options,
+                                                                const ChannelLimits& limits) {
+  qemu::MigrationSettings::Limits qemu_limits{
+      .downtime_limit_ms = duration_cast<milliseconds>(limits.downtime).count()};
+  if (limits.bandwidth_bytes_per_s != 0)
+    qemu_limits.max_bandwidth_bytes_per_s = static_cast<int64_t>(limits.bandwidth_bytes_per_s);
+  return open_qemu_channel_source(make_qemu_options(options), qemu_limits);
+}
+
+Result<std::unique_ptr<ChannelDestinationGuest>> open_channel_destination(
+    const AgentOptions& options) {
+  return open_qemu_channel_destination(make_qemu_options(options));
 }
 
 Status resume_guest(const std::string& qmp) {

@@ -8,12 +8,24 @@
 
 #include "cli/agent_options.h"
 #include "engine/base/result.h"
+#include "engine/base/time.h"
+#include "engine/channel_guest.h"
 #include "engine/guest.h"
 
 namespace godwit::cli {
 
 Result<std::unique_ptr<SourceGuest>> open_source_guest(const AgentOptions& options);
 Result<std::unique_ptr<DestinationGuest>> open_destination_guest(const AgentOptions& options);
+
+// The same where the VMM migrates the guest by itself. 0: no limit, the VMM's own.
+struct ChannelLimits {
+  uint64_t bandwidth_bytes_per_s;
+  Clock::duration downtime;
+};
+Result<std::unique_ptr<ChannelSourceGuest>> open_channel_source(const AgentOptions& options,
+                                                                const ChannelLimits& limits);
+Result<std::unique_ptr<ChannelDestinationGuest>> open_channel_destination(
+    const AgentOptions& options);
 
 // For whoever settles after a dead agent: makes the guest behind this QMP socket run again.
 Status resume_guest(const std::string& qmp);

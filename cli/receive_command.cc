@@ -16,6 +16,7 @@
 #include "cli/own_command.h"
 #include "cli/report_output.h"
 #include "cli/version.h"
+#include "engine/channel/channel_destination.h"
 #include "engine/migration/destination_migration.h"
 #include "engine/migration/resume.h"
 #include "transports/address/socket_address.h"
@@ -30,6 +31,7 @@ struct ReceiveOptions {
   std::string listen;
   std::string lane_listen;
   std::string resume_listen;  // where the agent that died was found
+  std::string mode = "auto";
   bool verify = false;
 };
 
@@ -191,6 +193,42 @@ Result<Outcome> receive_guest(const ReceiveOptions& options, InterruptWatcher& i
   }
 }
 
+// QEMU takes the guest by itself, through us.
+Result<Outcome> receive_by_channel(const ReceiveOptions& options, InterruptWatcher& interrupts,
+                                   Guardian& guardian) {
+  if (options.verify) return fail(Errc::kRefused, "--verify needs --mode direct");
+  ASSIGN_OR_RETURN(ControlSecurity security, choose_security(options.agent, options.listen));
+  if (!options.lane_listen.empty()) RETURN_IF_ERROR(parse_host_port(options.lane_listen));
+  ASSIGN_OR_RETURN(LaneRails lanes, make_lane_rails(options.agent));
+  if (!lanes.note.empty()) say(fmt::format("pages will come over TCP: {}", lanes.note));
+  ASSIGN_OR_RETURN(const auto guest, open_channel_destination(options.agent));
+  ASSIGN_OR_RETURN(const FirstConnection first, await_source(options, security, interrupts));
+  ControlConnection& control = *first.control;
+  const std::string peer = control.peer_address();
+  say(fmt::format("{} is here", peer));
+  set_listen_addresses(lanes, options.lane_listen, control.local_address());
+  ASSIGN_OR_RETURN(const std::vector<std::string> command, own_command());
+  ProgressDisplay display(style_of_stderr(), write_stderr);
+  ChannelDestination* running = nullptr;
+  AgentSession agent({.role = SessionRole::kDestination,
+                      .test_hold = options.agent.test_hold,
+                      .session_name = [&] { return running->session(); },
+                      .give_up = [&] { running->cancel(); },
+                      .parties = {peer, options.agent.qmp},
+                      .command = command},
+                     guardian, display);
+  ChannelDestination migration({*guest, lanes.rails, control, agent, agent},
+                               {.session = {}, .software = kVersion});
+  running = &migration;
+  interrupts.set_action([&] { migration.cancel(); });
+  MigrationReport report = migration.run();
+  interrupts.set_action({});
+  agent.conclude(report);
+  report.security = describe_security(options.agent, security);
+  if (report.transport_note.empty()) report.transport_note = lanes.note;
+  return Outcome{std::move(report), peer};
+}
+
 // In place of an agent that died after it had taken the guest over.
 Result<Outcome> fetch_again(const ReceiveOptions& options, InterruptWatcher& interrupts,
                             Guardian& guardian) {
@@ -245,16 +283,18 @@ ExitCode receive(const ReceiveOptions& options) {
     say("--insecure: anybody who reaches this address can put a guest into this QEMU");
   }
 
-  Result<Outcome> ended = options.agent.resume_session.empty()
-                              ? receive_guest(options, **interrupts, **guardian)
-                              : fetch_again(options, **interrupts, **guardian);
+  const auto take_guest = !options.agent.resume_session.empty() ? fetch_again
+                          : options.mode == "channel"           ? receive_by_channel
+                                                                : receive_guest;
+  Result<Outcome> ended = take_guest(options, **interrupts, **guardian);
   Outcome outcome = ended.value_or(Outcome());
   if (!ended) {
     outcome.report.status = status_of(ended.error());
     outcome.report.error = ended.error();
   }
   outcome.report.insecure = options.agent.insecure;
-  if (outcome.report.mode.empty()) outcome.report.mode = "direct";
+  if (outcome.report.mode.empty())
+    outcome.report.mode = options.mode == "channel" ? "channel" : "direct";
   return output->write({outcome.report, SessionRole::kDestination, outcome.peer});
 }
 
@@ -271,6 +311,9 @@ void add_receive_command(CLI::App& app, ExitCode& exit_code) {
       ->add_option("--lane-listen", options->lane_listen,
                    "Where the pages arrive (default: where the source came in, any port)")
       ->type_name("HOST:PORT");
+  command->add_option("--mode", options->mode, "As the source's: direct, channel; auto: direct")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "direct", "channel"}));
   command->add_option("--resume-listen", options->resume_listen)->group("");
   command->add_flag("--verify", options->verify,
                     "Take the guest only from a source that was told --verify as well");

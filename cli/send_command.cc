@@ -5,6 +5,7 @@
 #include <future>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "cli/agent_options.h"
 #include "cli/agent_session.h"
@@ -19,6 +20,7 @@
 #include "cli/report_output.h"
 #include "cli/units.h"
 #include "cli/version.h"
+#include "engine/channel/channel_source.h"
 #include "engine/migration/resume.h"
 #include "engine/migration/source_migration.h"
 #include "engine/migration/states.h"
@@ -122,6 +124,56 @@ Result<MigrationReport> migrate(const SendOptions& options, InterruptWatcher& in
   return report;
 }
 
+// What only a migration that we run ourselves has.
+Status check_channel_options(const SendOptions& options) {
+  for (const auto& [given, name] :
+       {std::pair(options.post_copy != "never", "--post-copy"),
+        std::pair(options.verify, "--verify"), std::pair(options.lanes != 0, "--lanes")}) {
+    if (given) return fail(Errc::kRefused, "{} needs --mode direct", name);
+  }
+  return {};
+}
+
+// QEMU migrates the guest by itself, through us.
+Result<MigrationReport> migrate_by_channel(const SendOptions& options, InterruptWatcher& interrupts,
+                                           Guardian& guardian) {
+  RETURN_IF_ERROR(check_channel_options(options));
+  ASSIGN_OR_RETURN(ControlSecurity security, choose_security(options.agent, options.to));
+  security.tls_hostname = options.tls_hostname;
+  ASSIGN_OR_RETURN(const std::string session, new_session_id());
+  ASSIGN_OR_RETURN(const std::vector<std::string> command, own_command());
+  ChannelLimits limits{};
+  ASSIGN_OR_RETURN(limits.downtime, parse_duration(options.downtime_limit));
+  if (!options.bandwidth_limit.empty()) {
+    ASSIGN_OR_RETURN(limits.bandwidth_bytes_per_s, parse_rate(options.bandwidth_limit));
+  }
+  ASSIGN_OR_RETURN(const LaneRails lanes, make_lane_rails(options.agent));
+  ASSIGN_OR_RETURN(const auto guest, open_channel_source(options.agent, limits));
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<ControlChannel> control,
+      connect_control(options.to, security, deadline_in(kConnectPatience), interrupts.fd()));
+  ProgressDisplay display(style_of_stderr(), write_stderr);
+  AgentSession agent({.role = SessionRole::kSource,
+                      .test_hold = options.agent.test_hold,
+                      .session_name = {},
+                      .give_up = {},
+                      .parties = {options.to, options.agent.qmp},
+                      .command = command},
+                     guardian, display);
+  RETURN_IF_ERROR(agent.open(session));
+  say(fmt::format("session {}: to {}, control connection: {}", session, options.to,
+                  describe_security(options.agent, security)));
+  ChannelSource migration({*guest, lanes.rails, *control, agent, agent},
+                          {.session = session, .software = kVersion});
+  interrupts.set_action([&] { migration.cancel(); });
+  MigrationReport report = migration.run();
+  interrupts.set_action({});
+  agent.conclude(report);
+  report.security = describe_security(options.agent, security);
+  if (report.transport_note.empty()) report.transport_note = lanes.note;
+  return report;
+}
+
 // In place of an agent that died after it had handed the guest over.
 Result<MigrationReport> serve_again(const SendOptions& options, InterruptWatcher& interrupts,
                                     Guardian& guardian) {
@@ -182,16 +234,17 @@ ExitCode send(const SendOptions& options) {
         "it");
   }
 
-  Result<MigrationReport> ended = options.agent.resume_session.empty()
-                                      ? migrate(options, **interrupts, **guardian)
-                                      : serve_again(options, **interrupts, **guardian);
+  const auto move_guest = !options.agent.resume_session.empty() ? serve_again
+                          : options.mode == "channel"           ? migrate_by_channel
+                                                                : migrate;
+  Result<MigrationReport> ended = move_guest(options, **interrupts, **guardian);
   MigrationReport report = ended.value_or(MigrationReport());
   if (!ended) {
     report.status = status_of(ended.error());
     report.error = ended.error();
   }
   report.insecure = options.agent.insecure;
-  if (report.mode.empty()) report.mode = "direct";
+  if (report.mode.empty()) report.mode = options.mode == "channel" ? "channel" : "direct";
   return output->write({report, SessionRole::kSource, options.to});
 }
 
@@ -211,9 +264,12 @@ void add_tuning_options(CLI::App& command, SendOptions& options) {
       ->type_name("N");
   command.add_flag("--verify", options.verify,
                    "Hash all of guest memory on both sides before the hand-over, and compare");
-  command.add_option("--mode", options.mode, "How QEMU is taken hold of")
+  command
+      .add_option("--mode", options.mode,
+                  "direct: shared guest memory, moved past QEMU; channel: QEMU migrates by itself, "
+                  "through us; auto: direct")
       ->capture_default_str()
-      ->check(CLI::IsMember({"auto", "direct"}));
+      ->check(CLI::IsMember({"auto", "direct", "channel"}));
   command
       .add_option(
           "--post-copy", options.post_copy,

@@ -64,6 +64,9 @@ Status DestinationMigration::negotiate() {
   }
   if (hello.purpose == Purpose::kRelay)
     return fail(Errc::kRefused, "this agent waits for `godwit send`, not for `godwit relay`");
+  if (hello.purpose == Purpose::kChannel)
+    return fail(Errc::kRefused,
+                "the source has --mode channel, the destination --mode direct: give both the same");
   if (hello.purpose == Purpose::kRejoin) {
     came_back_for_ = hello.session;
     return fail(Errc::kRefused,

@@ -112,7 +112,8 @@ Result<StreamTraffic> RelayDestination::run() {
   link_ = std::make_unique<ControlLink>(parts_.control, interruption_, options_.peer_timeout);
   Result<StreamTraffic> traffic = pass_on();
   if (traffic) {
-    RETURN_IF_ERROR(link_->send(StreamClosed{}));
+    if (const Status handed_over = hand_over(); !handed_over)
+      traffic = tl::unexpected<Error>(handed_over.error());
   } else if (!link_->peer_gave_up()) {
     const Error& error = traffic.error();
     (void)(error.code == Errc::kRefused ? link_->send(Refuse{to_string(error)})
@@ -125,18 +126,28 @@ Result<StreamTraffic> RelayDestination::run() {
   return traffic;
 }
 
+Status RelayDestination::hand_over() {
+  RETURN_IF_ERROR(link_->send(StreamClosed{}));
+  return parts_.hand_over ? parts_.hand_over(*link_, interruption_) : Status{};
+}
+
 Result<StreamTraffic> RelayDestination::pass_on() {
   ASSIGN_OR_RETURN(const Hello hello, link_->expect<Hello>(deadline_in(options_.peer_timeout)));
   if (hello.protocol_version != kProtocolVersion)
     return fail(Errc::kRefused, "protocol versions differ: the source ({}) speaks {}, we speak {}",
                 hello.software, hello.protocol_version, kProtocolVersion);
-  if (hello.purpose != Purpose::kRelay)
-    return fail(Errc::kRefused, "this is a relay: it waits for `godwit relay listen`");
+  if (hello.purpose != options_.purpose) {
+    if (options_.purpose == Purpose::kRelay)
+      return fail(Errc::kRefused, "this is a relay: it waits for `godwit relay listen`");
+    return fail(Errc::kRefused,
+                "the destination has --mode channel, the source has not: give both the same");
+  }
+  session_ = hello.session;
   RETURN_IF_ERROR(link_->send(Hello{.protocol_version = kProtocolVersion,
                                     .software = options_.software,
                                     .session = hello.session,
                                     .role = Role::kDestination,
-                                    .purpose = Purpose::kRelay}));
+                                    .purpose = options_.purpose}));
   ASSIGN_OR_RETURN(const OpenStream offer,
                    link_->expect<OpenStream>(deadline_in(options_.peer_timeout)));
   ASSIGN_OR_RETURN(target_, parts_.connect(offer.content));

@@ -38,6 +38,8 @@ class RelayDestination {
     std::function<Result<StreamTarget>(StreamContent content)> connect;
     const std::vector<Rail>& rails;
     ControlChannel& control;
+    // What has to be agreed on when both directions have ended. Null: nothing.
+    std::function<Status(ControlLink& link, Interruption& interruption)> hand_over = nullptr;
   };
   RelayDestination(Parts parts, RelayOptions options);
   ~RelayDestination();
@@ -49,11 +51,14 @@ class RelayDestination {
   void stop();
 
   const std::string& transport() const { return transport_; }
+  // The source's name for it; empty as long as it has not said it.
+  const std::string& session() const { return session_; }
 
  private:
   class Doors;
 
   Result<StreamTraffic> pass_on();
+  Status hand_over();
   Status answer(const OpenStream& offer);
   Status describe_guest(StreamOpened& answer);
   Result<MemoryRegion*> register_outgoing(const AcceptedRail& rail);
@@ -74,6 +79,7 @@ class RelayDestination {
   std::unique_ptr<Endpoint> outgoing_;
   std::unique_ptr<Endpoint> incoming_;
   std::string transport_;
+  std::string session_;
 };
 
 }  // namespace godwit::relay

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "engine/base/time.h"
+#include "engine/wire/messages.h"
 
 namespace godwit::relay {
 
@@ -18,7 +19,8 @@ constexpr uint32_t lane_number(size_t rail, StreamDirection direction) {
 
 // What both ends of a relayed stream are told.
 struct RelayOptions {
-  std::string software;                        // "godwit 0.1.0"
+  std::string software;  // "godwit 0.1.0"
+  Purpose purpose = Purpose::kRelay;
   Clock::duration peer_timeout = seconds(10);  // after which a silent peer is lost
 };
 

@@ -36,7 +36,7 @@ Status RelaySource::open() {
                                     .software = options_.software,
                                     .session = session_,
                                     .role = Role::kSource,
-                                    .purpose = Purpose::kRelay}));
+                                    .purpose = options_.purpose}));
   ASSIGN_OR_RETURN(const Hello hello, link_->expect<Hello>(deadline));
   if (hello.protocol_version != kProtocolVersion)
     return fail(Errc::kRefused,

@@ -47,6 +47,10 @@ class RelaySource {
 
   void stop();
 
+  // For what has to be agreed on after carry(). Requires: open() was called.
+  ControlLink& link() { return *link_; }
+  Interruption& interruption() { return interruption_; }
+
   // What open() found: "rdma", "tcp"; whether pages are placed, or why not.
   const std::string& transport() const { return transport_; }
   bool places_pages() const { return extractor_ != nullptr; }

@@ -37,7 +37,7 @@ void describe(Fields& fields, OneOf<Hello> auto& message) {
   fields.require("session", "is not 16 hexadecimal digits",
                  [&] { return is_session_name(message.session); });
   fields.choice("role", message.role, Role::kDestination);
-  fields.choice("purpose", message.purpose, Purpose::kRelay);
+  fields.choice("purpose", message.purpose, Purpose::kChannel);
 }
 
 template <typename Fields>

@@ -43,7 +43,12 @@ enum class Verification : uint8_t { kOff = 1, kOn = 2 };
 enum class PayloadChecksum : uint8_t { kNone = 1, kCrc32c = 2 };
 // What a connection is for: a migration, the rest of one whose guest was handed over already, or a
 // byte stream that is only passed on.
-enum class Purpose : uint8_t { kMigrate = 1, kRejoin = 2, kRelay = 3 };
+enum class Purpose : uint8_t {
+  kMigrate = 1,
+  kRejoin = 2,
+  kRelay = 3,    // one byte stream, and nothing after it
+  kChannel = 4,  // the VMM's own migration stream, and then the hand-over of its guest
+};
 // How far the destination of a rejoined session is.
 enum class HandOver : uint8_t { kUncommitted = 1, kCommitted = 2 };
 

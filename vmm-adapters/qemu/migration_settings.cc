@@ -13,8 +13,10 @@ namespace {
 
 constexpr int64_t kBytesPerSecondMax = int64_t{1} << 40;
 
+constexpr std::string_view kIgnoreShared = "x-ignore-shared";
+
 bool wanted_on(std::string_view capability, Side side) {
-  if (capability == "x-ignore-shared" || capability == "events") return true;
+  if (capability == "events") return true;
   // The destination takes its disks (and their locks) when it starts, not when it has loaded: until
   // the commit the source may still resume.
   return capability == "late-block-activate" && side == Side::kDestination;
@@ -25,36 +27,75 @@ bool wanted_on(std::string_view capability, Side side) {
 Result<MigrationSettings> MigrationSettings::apply(QmpClient& client, Side side,
                                                    Deadline deadline) {
   MigrationSettings settings;
-  ASSIGN_OR_RETURN(Json capabilities, client.execute("query-migrate-capabilities", {}, deadline));
-  Json changes = Json::array();
   bool ignores_shared = false;
-  for (const Json& item : capabilities) {
-    std::string name = string_or(item, "capability", "");
-    ignores_shared |= name == "x-ignore-shared";
-    bool wanted = wanted_on(name, side);
-    if (is_true(item, "state") == wanted) continue;
-    settings.capabilities_before_.push_back(item);
-    changes.push_back({{"capability", name}, {"state", wanted}});
-  }
+  RETURN_IF_ERROR(settings.switch_capabilities(
+      client,
+      [&](std::string_view name) {
+        ignores_shared |= name == kIgnoreShared;
+        return name == kIgnoreShared || wanted_on(name, side);
+      },
+      deadline));
   if (!ignores_shared) {
+    static_cast<void>(settings.restore(client, deadline));
     return fail(Errc::kRefused, "this QEMU has no x-ignore-shared: version 4.0 or later has it");
   }
-  ASSIGN_OR_RETURN(Json parameters, client.execute("query-migrate-parameters", {}, deadline));
-  int64_t bandwidth = integer_or(parameters, "max-bandwidth", kBytesPerSecondMax);
-  if (!changes.empty()) {
-    RETURN_IF_ERROR(
-        client.execute("migrate-set-capabilities", {{"capabilities", changes}}, deadline));
-  }
-  if (side == Side::kSource && bandwidth != kBytesPerSecondMax) {
-    settings.parameters_before_["max-bandwidth"] = bandwidth;
-    Result<Json> set =
-        client.execute("migrate-set-parameters", {{"max-bandwidth", kBytesPerSecondMax}}, deadline);
-    if (!set) {
-      static_cast<void>(settings.restore(client, deadline));
-      return tl::unexpected<Error>(set.error());
-    }
-  }
+  if (side == Side::kDestination) return settings;
+  RETURN_IF_ERROR(
+      settings.set_parameters(client, {{"max-bandwidth", kBytesPerSecondMax}}, deadline));
   return settings;
+}
+
+Result<MigrationSettings> MigrationSettings::apply_for_channel(QmpClient& client, Side side,
+                                                               const Limits& limits,
+                                                               Deadline deadline) {
+  MigrationSettings settings;
+  RETURN_IF_ERROR(settings.switch_capabilities(
+      client, [side](std::string_view name) { return wanted_on(name, side); }, deadline));
+  if (side == Side::kDestination) return settings;
+  Json parameters = {
+      {"max-bandwidth", limits.max_bandwidth_bytes_per_s.value_or(kBytesPerSecondMax)}};
+  if (limits.downtime_limit_ms) parameters["downtime-limit"] = *limits.downtime_limit_ms;
+  RETURN_IF_ERROR(settings.set_parameters(client, parameters, deadline));
+  return settings;
+}
+
+Status MigrationSettings::switch_capabilities(QmpClient& client,
+                                              const std::function<bool(std::string_view)>& wanted,
+                                              Deadline deadline) {
+  ASSIGN_OR_RETURN(Json capabilities, client.execute("query-migrate-capabilities", {}, deadline));
+  Json changes = Json::array();
+  for (const Json& item : capabilities) {
+    const std::string name = string_or(item, "capability", "");
+    const bool on = wanted(name);
+    if (is_true(item, "state") == on) continue;
+    capabilities_before_.push_back(item);
+    changes.push_back({{"capability", name}, {"state", on}});
+  }
+  if (changes.empty()) return {};
+  const Result<Json> set =
+      client.execute("migrate-set-capabilities", {{"capabilities", changes}}, deadline);
+  if (set) return {};
+  capabilities_before_ = Json::array();  // QEMU switches all of them or none
+  return tl::unexpected<Error>(set.error());
+}
+
+// Where it fails, everything is as it was.
+Status MigrationSettings::set_parameters(QmpClient& client, const Json& wanted, Deadline deadline) {
+  Result<Json> now = client.execute("query-migrate-parameters", {}, deadline);
+  Json changes = Json::object();
+  if (now) {
+    for (const auto& [name, value] : wanted.items()) {
+      const Json& before = field(*now, name.c_str());
+      if (before == value) continue;
+      if (!before.is_null()) parameters_before_[name] = before;
+      changes[name] = value;
+    }
+    if (changes.empty()) return {};
+    now = client.execute("migrate-set-parameters", changes, deadline);
+  }
+  if (now) return {};
+  static_cast<void>(restore(client, deadline));
+  return tl::unexpected<Error>(now.error());
 }
 
 Status MigrationSettings::restore(QmpClient& client, Deadline deadline) {

@@ -3,6 +3,8 @@
 // QEMU's migration capabilities and parameters as we need them, and put back as they were.
 #pragma once
 
+#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -17,6 +19,15 @@ class MigrationSettings {
   // Sets what the side needs and remembers what was there.
   static Result<MigrationSettings> apply(QmpClient& client, Side side, Deadline deadline);
 
+  // For a migration that QEMU runs itself, with its RAM in the stream: all capabilities off that
+  // are not needed, and limits that are not the defaults.
+  struct Limits {
+    std::optional<int64_t> max_bandwidth_bytes_per_s;
+    std::optional<int64_t> downtime_limit_ms;
+  };
+  static Result<MigrationSettings> apply_for_channel(QmpClient& client, Side side,
+                                                     const Limits& limits, Deadline deadline);
+
   // Puts everything back. Idempotent.
   Status restore(QmpClient& client, Deadline deadline);
 
@@ -25,6 +36,10 @@ class MigrationSettings {
 
  private:
   MigrationSettings() = default;
+
+  Status switch_capabilities(QmpClient& client, const std::function<bool(std::string_view)>& wanted,
+                             Deadline deadline);
+  Status set_parameters(QmpClient& client, const Json& wanted, Deadline deadline);
 
   Json capabilities_before_ = Json::array();
   Json parameters_before_ = Json::object();

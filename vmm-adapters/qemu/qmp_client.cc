@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -145,6 +146,19 @@ Result<Json> QmpClient::wait_event(const std::function<bool(const Json&)>& wante
     }
     events_.push_back(std::move(object));
   }
+}
+
+std::optional<Clock::time_point> QmpClient::time_of_event(std::string_view name) const {
+  const auto found = std::find_if(events_.rbegin(), events_.rend(), [&](const Json& event) {
+    return string_or(event, "event", "") == name;
+  });
+  if (found == events_.rend()) return std::nullopt;
+  const Json& stamp = field(*found, "timestamp");
+  const std::chrono::system_clock::time_point when(
+      seconds(integer_or(stamp, "seconds", 0)) +
+      microseconds(integer_or(stamp, "microseconds", 0)));
+  const auto age = std::chrono::system_clock::now() - when;
+  return Clock::now() - duration_cast<Clock::duration>(age);
 }
 
 Status QmpClient::send_line(const std::string& line, int fd, Deadline deadline) {

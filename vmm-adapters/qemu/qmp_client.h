@@ -11,6 +11,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -51,6 +52,10 @@ class QmpClient {
     socket_.reset();
     broken_ = true;
   }
+
+  // When the last event of this name was, of those that came and were not waited for; by QEMU's
+  // own stamp.
+  std::optional<Clock::time_point> time_of_event(std::string_view name) const;
 
   // Forgets the events that came so far.
   void forget_events() { events_.clear(); }

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// INTERFACES: a guest whose VMM moves it by itself, through a stream that we carry. A VMM adapter
+// implements both.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "engine/base/result.h"
+#include "engine/base/time.h"
+#include "engine/memory/guest_memory.h"
+#include "engine/page_extractor.h"
+#include "engine/relay/relay_destination.h"
+#include "engine/vmm_stream.h"
+
+namespace godwit {
+
+// How far the VMM's migration is, in its own figures.
+struct ChannelProgress {
+  enum class State : uint8_t {
+    kRunning = 1,
+    kCompleted = 2,  // everything was written into the stream, and the guest stands still for good
+    kFailed = 3,     // also: cancelled. The VMM lets the guest run on, if it had stopped it.
+  };
+  State state = State::kRunning;
+  std::string error;  // of kFailed
+  uint64_t sent_bytes = 0;
+  uint64_t remaining_bytes = 0;
+  double dirty_bytes_per_s = 0;
+  uint32_t round = 0;
+  uint64_t sent_pages = 0;
+  uint64_t zero_pages = 0;
+};
+
+// The guest on the host that it leaves.
+//
+// Thread: one; stream() may be used by others.
+class ChannelSourceGuest {
+ public:
+  virtual ~ChannelSourceGuest() = default;
+  ChannelSourceGuest(const ChannelSourceGuest&) = delete;
+  ChannelSourceGuest& operator=(const ChannelSourceGuest&) = delete;
+
+  // Our end of the channel that the VMM will write into.
+  virtual VmmStream& stream() = 0;
+  virtual MakePageExtractor page_extractor() const = 0;
+  // Shared memory that its pages can be sent from; null: they are taken from the stream, and why.
+  virtual const GuestMemory* memory() const = 0;
+  virtual const std::string& memory_note() const = 0;
+
+  // The VMM begins to migrate.
+  virtual Status begin() = 0;
+  virtual Result<ChannelProgress> progress() = 0;
+
+  // Since when the guest stands still; none as long as it runs.
+  virtual std::optional<Clock::time_point> stopped_at() = 0;
+
+  // Before the commit: the VMM's migration is ended, if it was not, and the guest runs. Idempotent.
+  virtual Status resume() = 0;
+
+  // The guest lives elsewhere now: as SourceGuest::release().
+  virtual Status release() = 0;
+
+ protected:
+  ChannelSourceGuest() = default;
+};
+
+// On the host that it comes to: a VMM that was started to wait for it.
+class ChannelDestinationGuest {
+ public:
+  virtual ~ChannelDestinationGuest() = default;
+  ChannelDestinationGuest(const ChannelDestinationGuest&) = delete;
+  ChannelDestinationGuest& operator=(const ChannelDestinationGuest&) = delete;
+
+  // The VMM takes a guest from this stream from now on, and does not run it.
+  virtual Result<relay::StreamTarget> open() = 0;
+
+  // Returns when the VMM has taken all of it and could start at once.
+  virtual Status wait_loaded() = 0;
+
+  // As DestinationGuest's.
+  virtual Status start() = 0;
+  // Before the commit, after open(): a VMM that took part of a guest cannot wait for another one.
+  virtual Status abandon() = 0;
+
+ protected:
+  ChannelDestinationGuest() = default;
+};
+
+}  // namespace godwit

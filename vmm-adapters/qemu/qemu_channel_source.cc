@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm-adapters/qemu/qemu_channel_source.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/base/check.h"
+#include "vmm-adapters/linux/unix_stream.h"
+#include "vmm-adapters/qemu/guest_ram.h"
+#include "vmm-adapters/qemu/qemu_page_extractor.h"
+#include "vmm-adapters/qemu/refusals.h"
+
+namespace godwit {
+namespace {
+
+using qemu::QmpClient;
+
+class QemuChannelSource final : public ChannelSourceGuest {
+ public:
+  QemuChannelSource(const QemuOptions& options, const qemu::MigrationSettings::Limits& limits)
+      : options_(options), limits_(limits) {}
+  ~QemuChannelSource() override;
+
+  Status set_up();
+
+  VmmStream& stream() override { return *stream_; }
+  MakePageExtractor page_extractor() const override { return qemu::make_page_extractor; }
+  const GuestMemory* memory() const override { return ram_ ? &ram_->memory() : nullptr; }
+  const std::string& memory_note() const override { return memory_note_; }
+  Status begin() override;
+  Result<ChannelProgress> progress() override;
+  std::optional<Clock::time_point> stopped_at() override { return stopped_at_; }
+  Status resume() override;
+  Status release() override;
+
+ private:
+  Deadline command_deadline() const { return deadline_in(options_.command_timeout); }
+  void note_stop(const std::string& run_state);
+
+  const QemuOptions options_;
+  const qemu::MigrationSettings::Limits limits_;
+  std::unique_ptr<QmpClient> client_;
+  std::optional<qemu::GuestRam> ram_;
+  std::string memory_note_;
+  std::optional<qemu::MigrationSettings> settings_;
+  std::unique_ptr<VmmStream> stream_;
+  std::optional<Clock::time_point> stopped_at_;
+  bool begun_ = false;
+  bool released_ = false;
+};
+
+Status QemuChannelSource::set_up() {
+  ASSIGN_OR_RETURN(client_, QmpClient::connect(options_.qmp_path, command_deadline()));
+  RETURN_IF_ERROR(qemu::check_run_state(*client_, "running", command_deadline()));
+  RETURN_IF_ERROR(qemu::check_migratable(*client_, command_deadline()));
+  ASSIGN_OR_RETURN(const pid_t pid,
+                   options_.pid ? Result<pid_t>(*options_.pid) : client_->peer_pid());
+  Result<qemu::GuestRam> ram =
+      qemu::GuestRam::open(*client_, pid, qemu::RamChoice::kShared, command_deadline());
+  if (ram) {
+    ram_ = std::move(*ram);
+  } else {
+    memory_note_ = "pages are taken from the stream: " + to_string(ram.error());
+  }
+  ASSIGN_OR_RETURN(settings_, qemu::MigrationSettings::apply_for_channel(
+                                  *client_, qemu::Side::kSource, limits_, command_deadline()));
+  ASSIGN_OR_RETURN(UniqueFd channel, qemu::give_channel(*client_, command_deadline()));
+  ASSIGN_OR_RETURN(stream_, make_unix_stream(std::move(channel)));
+  return {};
+}
+
+QemuChannelSource::~QemuChannelSource() {
+  if (settings_ && !released_ && client_->usable())
+    static_cast<void>(settings_->restore(*client_, command_deadline()));
+}
+
+Status QemuChannelSource::begin() {
+  client_->forget_events();
+  begun_ = true;
+  RETURN_IF_ERROR(client_->execute("migrate", {{"uri", qemu::kChannelUri}}, command_deadline()));
+  return {};
+}
+
+Result<ChannelProgress> QemuChannelSource::progress() {
+  ASSIGN_OR_RETURN(const qemu::Json answer,
+                   client_->execute("query-migrate", {}, command_deadline()));
+  ASSIGN_OR_RETURN(const qemu::Json status,
+                   client_->execute("query-status", {}, command_deadline()));
+  note_stop(qemu::string_or(status, "status", "unknown"));
+  const qemu::Json& ram = qemu::field(answer, "ram");
+  const auto count = [&](const char* key) {
+    return static_cast<uint64_t>(qemu::integer_or(ram, key, 0));
+  };
+  ChannelProgress progress{
+      .error = qemu::string_or(answer, "error-desc", ""),
+      .sent_bytes = count("transferred"),
+      .remaining_bytes = count("remaining"),
+      .dirty_bytes_per_s = static_cast<double>(count("dirty-pages-rate") * count("page-size")),
+      .round = static_cast<uint32_t>(std::max<uint64_t>(1, count("dirty-sync-count"))),
+      .sent_pages = count("normal"),
+      .zero_pages = count("duplicate")};
+  const std::string state = qemu::string_or(answer, "status", "none");
+  if (state == "completed") {
+    ASSIGN_OR_RETURN(const std::string run_state,
+                     qemu::wait_run_state_after_migration(*client_, command_deadline()));
+    if (run_state != "postmigrate")
+      return fail(Errc::kGuest, "QEMU is in state '{}' after its migration", run_state);
+    progress.state = ChannelProgress::State::kCompleted;
+  } else if (qemu::is_settled(state)) {
+    progress.state = ChannelProgress::State::kFailed;
+    if (progress.error.empty()) progress.error = "its migration is " + state;
+  }
+  return progress;
+}
+
+// QEMU says itself when it was; what we see of it is later.
+void QemuChannelSource::note_stop(const std::string& run_state) {
+  if (run_state == "running") {
+    stopped_at_.reset();
+  } else if (!stopped_at_) {
+    stopped_at_ = client_->time_of_event("STOP").value_or(Clock::now());
+  }
+}
+
+Status QemuChannelSource::resume() {
+  CHECK(!released_);
+  if (!begun_) return {};
+  if (!client_->usable()) {
+    client_->disconnect();
+    ASSIGN_OR_RETURN(client_, QmpClient::connect(options_.qmp_path, command_deadline()));
+  }
+  stream_->shut_down();
+  RETURN_IF_ERROR(qemu::settle_migration(*client_, deadline_in(options_.state_timeout)));
+  ASSIGN_OR_RETURN(const qemu::Json status,
+                   client_->execute("query-status", {}, command_deadline()));
+  if (qemu::string_or(status, "status", "") == "running") return {};
+  RETURN_IF_ERROR(client_->execute("cont", {}, command_deadline()));
+  return qemu::check_run_state(*client_, "running", command_deadline());
+}
+
+Status QemuChannelSource::release() {
+  released_ = true;
+  settings_->forget();
+  if (options_.after_release == AfterRelease::kLeavePaused) return {};
+  const Result<qemu::Json> quit = client_->execute("quit", {}, command_deadline());
+  if (!quit && quit.error().code != Errc::kPeerLost) return tl::unexpected<Error>(quit.error());
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ChannelSourceGuest>> open_qemu_channel_source(
+    const QemuOptions& options, const qemu::MigrationSettings::Limits& limits) {
+  auto guest = std::make_unique<QemuChannelSource>(options, limits);
+  RETURN_IF_ERROR(guest->set_up());
+  return guest;
+}
+
+}  // namespace godwit
