@@ -46,6 +46,7 @@ struct TransportKind {
   std::string listen_address;
   std::function<TransportPair()> make;
   bool finds_torn_pages;
+  uint64_t buffered_bytes_max = 6 << 20;  // what its sockets hold at most on their way
 
   friend void PrintTo(const TransportKind& kind, std::ostream* out) { *out << kind.name; }
 };

@@ -48,17 +48,17 @@ TEST_P(TransportMessage, MessagesOfAllSizesArriveInOrder) {
 }
 
 TEST_P(TransportMessage, MoreMessagesThanAnyBufferHoldsWaitForTheReceiver) {
-  constexpr uint32_t kMessages = 4000;
   constexpr size_t kSize = 1500;
+  const auto messages = static_cast<uint32_t>(GetParam().buffered_bytes_max / kSize);
 
   std::jthread sending([&] {
-    for (uint32_t i = 0; i < kMessages; ++i) {
+    for (uint32_t i = 0; i < messages; ++i) {
       ASSERT_TRUE(endpoints_.source->send(numbered_message(i, kSize), deadline_in(kTestTime)));
     }
   });
 
   std::vector<std::byte> buffer(kSize);
-  for (uint32_t i = 0; i < kMessages; ++i) {
+  for (uint32_t i = 0; i < messages; ++i) {
     Result<size_t> size = endpoints_.destination->receive(buffer, deadline_in(kTestTime));
     ASSERT_TRUE(size) << to_string(size.error());
     ASSERT_TRUE(std::ranges::equal(std::span(buffer).first(*size), numbered_message(i, kSize)));
