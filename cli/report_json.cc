@@ -92,6 +92,7 @@ std::string render_report_json(const MigrationReport& report, SessionRole role) 
       {"setup_ms", report.setup_ms},
       {"ram_bytes", report.ram_bytes},
       {"bytes_sent", report.bytes_sent},
+      {"placed_bytes", report.placed_bytes},
       {"pages_sent", report.pages_sent},
       {"zero_pages", report.zero_pages},
       {"torn_pages", report.torn_pages},

@@ -25,25 +25,34 @@ std::string render_completed(const MigrationReport& report, SessionRole role,
                                        report.session)
                          : std::string());
   }
-  return fmt::format(
-      "The guest runs on {} now. Moved in {}; it stood still for {} ({} was predicted).\n", peer,
-      format_milliseconds(report.total_ms), format_milliseconds(report.downtime_ms),
-      format_milliseconds(report.predicted_downtime_ms));
+  const std::string predicted =
+      report.predicted_downtime_ms == 0
+          ? ""
+          : fmt::format(" ({} was predicted)", format_milliseconds(report.predicted_downtime_ms));
+  return fmt::format("The guest runs on {} now. Moved in {}; it stood still for {}{}.\n", peer,
+                     format_milliseconds(report.total_ms), format_milliseconds(report.downtime_ms),
+                     predicted);
+}
+
+std::string describe_memory(const MigrationReport& report) {
+  const double times = report.ram_bytes == 0 ? 0
+                                             : static_cast<double>(report.bytes_sent) /
+                                                   static_cast<double>(report.ram_bytes);
+  const std::string sent =
+      fmt::format("  memory     {}; sent {} ({:.2f} times)", format_bytes(report.ram_bytes),
+                  format_bytes(report.bytes_sent), times);
+  const std::string rate = format_rate(report.throughput_bytes_per_s);
+  if (report.mode == "channel")
+    return fmt::format("{} at {}, {} of it past QEMU into guest memory\n", sent, rate,
+                       format_bytes(report.placed_bytes));
+  return fmt::format("{} in {} rounds at {}\n             not sent: {} never used, {} zero\n", sent,
+                     report.rounds.size(), rate, format_bytes(report.hole_bytes),
+                     format_bytes(report.zero_pages * kBasePageBytes));
 }
 
 std::string render_figures(const MigrationReport& report, SessionRole role) {
   std::string text;
-  if (role == SessionRole::kSource) {
-    double times = report.ram_bytes == 0 ? 0
-                                         : static_cast<double>(report.bytes_sent) /
-                                               static_cast<double>(report.ram_bytes);
-    text += fmt::format("  memory     {}; sent {} ({:.2f} times) in {} rounds at {}\n",
-                        format_bytes(report.ram_bytes), format_bytes(report.bytes_sent), times,
-                        report.rounds.size(), format_rate(report.throughput_bytes_per_s));
-    text += fmt::format("             not sent: {} never used, {} zero\n",
-                        format_bytes(report.hole_bytes),
-                        format_bytes(report.zero_pages * kBasePageBytes));
-  }
+  if (role == SessionRole::kSource) text += describe_memory(report);
   text += fmt::format("  way        {} mode over {}{}{}; control connection: {}\n",
                       report.mode.empty() ? "direct" : report.mode, report.transport,
                       report.transport_note.empty() ? "" : ", ", report.transport_note,

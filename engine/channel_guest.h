@@ -26,7 +26,8 @@ struct ChannelProgress {
     kFailed = 3,     // also: cancelled. The VMM lets the guest run on, if it had stopped it.
   };
   State state = State::kRunning;
-  std::string error;  // of kFailed
+  std::string error;       // of kFailed
+  uint64_t ram_bytes = 0;  // of the guest
   uint64_t sent_bytes = 0;
   uint64_t remaining_bytes = 0;
   double dirty_bytes_per_s = 0;

@@ -83,7 +83,7 @@ struct PostCopyReport {
 struct MigrationReport {
   std::string session;
   MigrationStatus status = MigrationStatus::kFailed;
-  std::string mode;            // "direct"
+  std::string mode;            // "direct", "channel"
   std::string transport;       // "tcp", "rdma": what carried most
   std::string transport_note;  // why it is not the one that was asked for; else empty
   std::string security;        // ControlChannel::security()
@@ -95,7 +95,8 @@ struct MigrationReport {
   double setup_ms = 0;  // until the first page could leave
 
   uint64_t ram_bytes = 0;
-  uint64_t bytes_sent = 0;  // payload of all lanes, pages sent again included
+  uint64_t bytes_sent = 0;    // payload of all lanes, pages sent again included
+  uint64_t placed_bytes = 0;  // channel mode: of these, pages put into guest memory past the VMM
   uint64_t pages_sent = 0;
   uint64_t zero_pages = 0;
   uint64_t torn_pages = 0;  // written under a checksum, and sent again

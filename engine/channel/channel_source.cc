@@ -73,6 +73,7 @@ Status ChannelSource::migrate() {
   }
   RETURN_IF_ERROR(traffic);
   report_.bytes_sent = traffic->sent_bytes;
+  report_.placed_bytes = traffic->placed_bytes;
   if (!traffic->note.empty()) report_.transport_note = traffic->note;
   report_.throughput_bytes_per_s =
       static_cast<double>(report_.bytes_sent) / to_seconds(Clock::now() - streaming_since_);
@@ -88,6 +89,7 @@ Status ChannelSource::wait_for_vmm() {
     if (looks % kLooksPerProgress == 0) tell_progress(progress);
     switch (progress.state) {
       case ChannelProgress::State::kCompleted:
+        report_.ram_bytes = progress.ram_bytes;
         report_.pages_sent = progress.sent_pages;
         report_.zero_pages = progress.zero_pages;
         return {};

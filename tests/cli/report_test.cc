@@ -46,6 +46,7 @@ TEST(ReportJson, HasTheDocumentedFieldsAlways) {
                                             "setup_ms",
                                             "ram_bytes",
                                             "bytes_sent",
+                                            "placed_bytes",
                                             "pages_sent",
                                             "zero_pages",
                                             "torn_pages",

@@ -93,6 +93,7 @@ Result<ChannelProgress> QemuChannelSource::progress() {
   };
   ChannelProgress progress{
       .error = qemu::string_or(answer, "error-desc", ""),
+      .ram_bytes = count("total"),
       .sent_bytes = count("transferred"),
       .remaining_bytes = count("remaining"),
       .dirty_bytes_per_s = static_cast<double>(count("dirty-pages-rate") * count("page-size")),
