@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
 
-#include <array>
+#include <atomic>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "cli/agent_options.h"
@@ -11,35 +10,14 @@
 #include "cli/console.h"
 #include "cli/interrupt_watcher.h"
 #include "cli/lane_rails.h"
+#include "cli/relay_ends.h"
 #include "cli/relay_streams.h"
-#include "cli/version.h"
-#include "engine/relay/relay_destination.h"
-#include "engine/relay/relay_source.h"
-#include "engine/session/session_record.h"
 #include "transports/address/socket_address.h"
-#include "transports/control/control_connect.h"
 #include "transports/control/control_listener.h"
 #include "vmm-adapters/linux/unix_stream.h"
-#include "vmm-adapters/qemu/channel_ram.h"
-#include "vmm-adapters/qemu/qemu_page_extractor.h"
 
 namespace godwit::cli {
 namespace {
-
-constexpr seconds kRelayConnectPatience{10};
-// QEMU says what a stream is as soon as it has connected, a channel without anything to say never.
-constexpr milliseconds kFirstBytesPatience{200};
-constexpr seconds kRelayQmpPatience{2};
-
-struct RelayCliOptions {
-  AgentOptions agent;
-  std::string unix_path;
-  std::string qmp_path;
-  std::string address;  // --to, --listen
-  std::string lane_listen;
-  std::string tls_hostname;
-  bool once = false;
-};
 
 constexpr char kRelayFooter[] =
     "Beside the QEMU or libvirt that the guest goes to:\n"
@@ -57,137 +35,11 @@ constexpr char kRelayFooter[] =
     "from that of the guest that leaves. Ctrl-C breaks the streams that run, as a lost connection\n"
     "would.\n"
     "\n"
+    "One `connect` serves any number of guests: {guest} in its --unix and --qmp stands for the "
+    "name\n"
+    "that `listen --guest` gives.\n"
+    "\n"
     "Exit codes: 0 stopped; 1 with --once, a stream broke; 2 usage; 4 nothing was begun.";
-
-relay::RelayOptions relay_options() {
-  return {.software = kVersion};
-}
-
-bool is_migration(int socket) {
-  std::array<std::byte, qemu::kMigrationMagicBytes> first{};
-  const size_t size = peek(socket, first, deadline_in(kFirstBytesPatience));
-  return qemu::begins_migration(std::span(first).first(size));
-}
-
-// A stream that goes out, with all that it needs.
-class OutgoingStream final : public RelayStreams::Stream {
- public:
-  // Returns once the other side has somewhere to take it.
-  static Result<std::unique_ptr<OutgoingStream>> open(UniqueFd socket, uint64_t number,
-                                                      const RelayCliOptions& options,
-                                                      const ControlSecurity& security,
-                                                      int interrupt_fd) {
-    std::unique_ptr<OutgoingStream> made(new OutgoingStream);
-    made->name_ = fmt::format("stream {}", number);
-    const bool migration = is_migration(socket.get());
-    if (migration && !options.qmp_path.empty()) made->open_guest(options.qmp_path, socket.get());
-    ASSIGN_OR_RETURN(made->stream_, make_unix_stream(std::move(socket)));
-    ASSIGN_OR_RETURN(made->rails_, make_lane_rails(options.agent));
-    ASSIGN_OR_RETURN(const std::string session, new_session_id());
-    ASSIGN_OR_RETURN(made->control_,
-                     connect_control(options.address, security, deadline_in(kRelayConnectPatience),
-                                     interrupt_fd));
-    made->source_ = std::make_unique<relay::RelaySource>(
-        relay::RelaySource::Parts{
-            .stream = *made->stream_,
-            .rails = made->rails_.rails,
-            .control = *made->control_,
-            .make_extractor = migration ? qemu::make_page_extractor : MakePageExtractor{},
-            .guest = made->ram_ ? &made->ram_->memory() : nullptr},
-        session, relay_options());
-    RETURN_IF_ERROR(made->source_->open());
-    say(fmt::format("{}: to {} over {}{}", made->name_, made->control_->peer_address(),
-                    made->source_->transport(), migration ? made->describe_pages() : ""));
-    return made;
-  }
-
-  Result<relay::StreamTraffic> carry() override { return source_->carry(); }
-  void stop() override { source_->stop(); }
-  std::string name() const override { return name_; }
-
- private:
-  OutgoingStream() = default;
-
-  void open_guest(const std::string& qmp_path, int socket) {
-    Result<qemu::GuestRam> ram =
-        qemu::open_channel_ram(qmp_path, qemu::Side::kSource, deadline_in(kRelayQmpPatience));
-    const Status usable =
-        ram ? qemu::check_channel_of(*ram, socket) : Status(tl::unexpected<Error>(ram.error()));
-    if (usable) {
-      ram_ = std::move(*ram);
-    } else {
-      say(fmt::format("{}: pages are taken from the stream: {}", name_, to_string(usable.error())));
-    }
-  }
-
-  std::string describe_pages() const {
-    if (source_->places_pages())
-      return ram_ ? ", pages from memory to memory" : ", pages into memory";
-    return fmt::format(", pages in the stream ({})", source_->note());
-  }
-
-  std::string name_;
-  std::optional<qemu::GuestRam> ram_;
-  std::unique_ptr<VmmStream> stream_;
-  LaneRails rails_;
-  std::unique_ptr<ControlChannel> control_;
-  std::unique_ptr<relay::RelaySource> source_;
-};
-
-// One that comes in.
-class IncomingStream final : public RelayStreams::Stream {
- public:
-  static Result<std::unique_ptr<IncomingStream>> open(std::unique_ptr<ControlConnection> control,
-                                                      uint64_t number,
-                                                      const RelayCliOptions& options) {
-    std::unique_ptr<IncomingStream> made(new IncomingStream);
-    made->name_ = fmt::format("stream {} from {}", number, control->peer_address());
-    made->control_ = std::move(control);
-    ASSIGN_OR_RETURN(made->rails_, make_lane_rails(options.agent));
-    set_listen_addresses(made->rails_, options.lane_listen, made->control_->local_address());
-    made->destination_ = std::make_unique<relay::RelayDestination>(
-        relay::RelayDestination::Parts{
-            .connect = [&incoming = *made, options](
-                           StreamContent content) { return incoming.connect(content, options); },
-            .rails = made->rails_.rails,
-            .control = *made->control_},
-        relay_options());
-    return made;
-  }
-
-  Result<relay::StreamTraffic> carry() override { return destination_->run(); }
-  void stop() override { destination_->stop(); }
-  std::string name() const override { return name_; }
-
- private:
-  IncomingStream() = default;
-
-  // The monitor is asked first: QEMU may not answer while it waits for a connection's first bytes.
-  Result<relay::StreamTarget> connect(StreamContent content, const RelayCliOptions& options) {
-    relay::StreamTarget target;
-    Result<qemu::GuestRam> ram = fail(Errc::kRefused, "the destination's relay has no --qmp");
-    if (content == StreamContent::kGuest && !options.qmp_path.empty())
-      ram = qemu::open_channel_ram(options.qmp_path, qemu::Side::kDestination,
-                                   deadline_in(kRelayQmpPatience));
-    ASSIGN_OR_RETURN(UniqueFd socket, connect_unix(options.unix_path));
-    Status usable = ram ? qemu::check_channel_of(*ram, socket.get())
-                        : Status(tl::unexpected<Error>(ram.error()));
-    ASSIGN_OR_RETURN(target.stream, make_unix_stream(std::move(socket)));
-    if (usable) {
-      ram_ = std::move(*ram);
-      target.guest = ram_->memory();
-    } else {
-      target.note = to_string(usable.error());
-    }
-    return target;
-  }
-
-  std::string name_;
-  std::optional<qemu::GuestRam> ram_;
-  std::unique_ptr<ControlConnection> control_;
-  LaneRails rails_;
-  std::unique_ptr<relay::RelayDestination> destination_;
-};
 
 // One after the other as far as the far socket, so that a VMM there sees its connections in the
 // order in which they were made here.
@@ -211,7 +63,7 @@ Result<uint64_t> listen_and_send(const RelayCliOptions& options, InterruptWatche
     if (!socket && socket.error().code == Errc::kCancelled) break;
     if (!socket) return tl::unexpected<Error>(socket.error());
     auto stream =
-        OutgoingStream::open(std::move(*socket), number, options, security, interrupts.fd());
+        open_outgoing_stream(std::move(*socket), number, options, security, interrupts.fd());
     if (stream) {
       streams.start(std::move(*stream));
       continue;
@@ -236,6 +88,7 @@ Result<uint64_t> receive_and_connect(const RelayCliOptions& options, InterruptWa
   ASSIGN_OR_RETURN(
       const std::unique_ptr<ControlListener> listener,
       ControlListener::listen(options.address, security, {.on_rejection = tell_rejection}));
+  std::atomic<uint32_t> migrations{0};
   RelayStreams streams([&] {
     if (options.once) listener->shut_down();
   });
@@ -250,7 +103,7 @@ Result<uint64_t> receive_and_connect(const RelayCliOptions& options, InterruptWa
     Result<std::unique_ptr<ControlConnection>> control = listener->accept(Deadline::max());
     if (!control && control.error().code == Errc::kCancelled) break;
     if (!control) return tl::unexpected<Error>(control.error());
-    auto stream = IncomingStream::open(std::move(*control), number, options);
+    auto stream = open_incoming_stream(std::move(*control), number, options, migrations);
     if (stream) {
       streams.start(std::move(*stream));
     } else {
@@ -305,6 +158,10 @@ void add_relay_command(CLI::App& app, ExitCode& exit_code) {
                    "A monitor of the source QEMU: pages are sent from its shared memory")
       ->type_name("PATH");
   listen
+      ->add_option("--guest", out->guest,
+                   "Whose stream it is, for a destination with {guest} in its paths")
+      ->type_name("NAME");
+  listen
       ->add_option("--tls-hostname", out->tls_hostname,
                    "The name in the other host's certificate, when it is not the one in --to")
       ->type_name("NAME");
@@ -320,6 +177,10 @@ void add_relay_command(CLI::App& app, ExitCode& exit_code) {
       ->add_option("--qmp", in->qmp_path,
                    "A monitor of the destination QEMU: pages are written into its shared memory")
       ->type_name("PATH");
+  connect
+      ->add_option("--limit", in->limit,
+                   "Migrations that may come in at once (default: any number)")
+      ->type_name("N");
   connect
       ->add_option("--lane-listen", in->lane_listen,
                    "Where the bytes arrive (default: where the source came in, any port)")

@@ -7,7 +7,7 @@ namespace godwit {
 
 ChannelDestination::ChannelDestination(const Parts& parts, const ChannelOptions& options)
     : parts_(parts),
-      relay_({.connect = [this](StreamContent) { return open_guest(); },
+      relay_({.connect = [this](const OpenStream&) { return open_guest(); },
               .rails = parts.rails,
               .control = parts.control,
               .hand_over =

@@ -150,7 +150,7 @@ Result<StreamTraffic> RelayDestination::pass_on() {
                                     .purpose = options_.purpose}));
   ASSIGN_OR_RETURN(const OpenStream offer,
                    link_->expect<OpenStream>(deadline_in(options_.peer_timeout)));
-  ASSIGN_OR_RETURN(target_, parts_.connect(offer.content));
+  ASSIGN_OR_RETURN(target_, parts_.connect(offer));
   RETURN_IF_ERROR(answer(offer));
 
   LanePair lanes;

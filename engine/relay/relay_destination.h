@@ -35,7 +35,7 @@ class RelayDestination {
   // Everything referred to outlives this.
   struct Parts {
     // Connects to it. The guest's memory outlives this.
-    std::function<Result<StreamTarget>(StreamContent content)> connect;
+    std::function<Result<StreamTarget>(const OpenStream& offer)> connect;
     const std::vector<Rail>& rails;
     ControlChannel& control;
     // What has to be agreed on when both directions have ended. Null: nothing.

@@ -44,6 +44,7 @@ Status RelaySource::open() {
                 hello.software, hello.protocol_version, kProtocolVersion);
   OpenStream message;
   if (parts_.make_extractor) message.content = StreamContent::kGuest;
+  message.guest = options_.guest;
   RETURN_IF_ERROR(register_rings(message));
   RETURN_IF_ERROR(link_->send(message));
   ASSIGN_OR_RETURN(const StreamOpened opened, link_->expect<StreamOpened>(deadline_in(kOpenMax)));

@@ -262,6 +262,7 @@ void describe(Fields& fields, OneOf<OpenStream> auto& message) {
               kDescribeElement);
   fields.require("rails", "is empty", [&] { return !message.rails.empty(); });
   fields.choice("content", message.content, StreamContent::kGuest);
+  fields.text("guest", message.guest, kNameBytesMax);
 }
 
 template <typename Fields>

@@ -304,6 +304,7 @@ enum class StreamContent : uint8_t {
 struct OpenStream {
   std::vector<ServedRail> rails;  // 1 .. kRailsMax; one region each: where what comes back arrives
   StreamContent content = StreamContent::kBytes;
+  std::string guest;  // the name by which the destination knows where it goes; empty: there is one
 
   friend bool operator==(const OpenStream&, const OpenStream&) = default;
 };

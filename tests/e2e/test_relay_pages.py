@@ -111,3 +111,63 @@ def test_guest_is_right_after_a_cancelled_attempt(folder, network):
             wait_status(guests.source, "cancelled")
             assert guests.source.qmp.status() == "running"
         assert_memory(guests, guests.source, folder)
+
+
+@contextlib.contextmanager
+def two_guests(folder, network):
+    """Guests a and b, each in a folder of its own, and a relay that takes each to its own QEMU."""
+    with contextlib.ExitStack() as stack:
+        guests = {}
+        for name in ("a", "b"):
+            (folder / name).mkdir()
+            guests[name] = stack.enter_context(
+                scenario(folder / name, network, BootSector(dirty_mib=16), SHARED["memfd"]))
+            for qemu in (guests[name].source, guests[name].destination):
+                set_up(qemu)
+        yield guests
+
+
+def connect_for_all(folder, netns, *extra):
+    return relay.connect(folder, netns, "--unix", str(folder / "{guest}" / "in.sock"),
+                         "--qmp", str(folder / "{guest}" / "destination.agent.qmp"), *extra)
+
+
+def test_one_relay_takes_several_guests_at_once(folder, network):
+    with two_guests(folder, network) as guests, connect_for_all(folder, network.name) as there, \
+            relay.listen(folder / "a", network.name, "--once", "--guest", "a") as a, \
+            relay.listen(folder / "b", network.name, "--once", "--guest", "b") as b:
+        for name in ("a", "b"):
+            begin(guests[name], folder / name)
+        for name in ("a", "b"):
+            assert_moved(guests[name], folder / name)
+        for here in (a, b):
+            assert here.wait() == 0, here.output()
+            assert placed_mib(here) > 16
+        assert there.output().count("ended after") == 2, there.output()
+
+
+def test_limit_of_guests_leaves_others_where_they_are(folder, network):
+    with two_guests(folder, network) as guests, connect_for_all(folder, network.name, "--limit", "1"), \
+            relay.listen(folder / "a", network.name, "--once", "--guest", "a"), \
+            relay.listen(folder / "b", network.name, "--guest", "b") as b:
+        guests["a"].source.qmp.command("migrate-set-parameters", **{"max-bandwidth": 4 * 2**20})
+        begin(guests["a"], folder / "a")
+        wait_status(guests["a"].source, "active")
+        begin(guests["b"], folder / "b")
+        wait_status(guests["b"].source, "failed")
+        assert "1 migrations come in already" in b.output()
+        assert guests["b"].source.qmp.status() == "running"
+
+        guests["a"].source.qmp.command("migrate-set-parameters", **{"max-bandwidth": 10**11})
+        assert_moved(guests["a"], folder / "a")
+        guests["b"].source.qmp.command("migrate", uri=f"unix:{folder / 'b'}/out.sock")
+        assert_moved(guests["b"], folder / "b")
+
+
+def test_guest_without_a_name_is_refused(folder, network):
+    with scenario(folder, network, BootSector(dirty_mib=16)) as guests, connect_for_all(folder, network.name), \
+            relay.listen(folder, network.name) as here:
+        guests.source.qmp.command("migrate", uri=f"unix:{folder}/out.sock")
+        wait_status(guests.source, "failed")
+        assert "--guest NAME" in here.output()
+        assert guests.source.qmp.status() == "running"

@@ -56,7 +56,8 @@ class Relay:
 
 def connect(folder, netns, *extra):
     """Starts the destination's side and returns once it waits."""
-    relay = Relay("connect", folder, ["--unix", str(folder / "in.sock"), "--listen", f"127.0.0.1:{PORT}", *extra], netns)
+    socket = () if "--unix" in extra else ("--unix", str(folder / "in.sock"))
+    relay = Relay("connect", folder, [*socket, "--listen", f"127.0.0.1:{PORT}", *extra], netns)
     wait_until(lambda: listens(relay.process.pid, PORT), f"the relay waiting; it says: {relay.output()}", 10, poll_s=0.01)
     return relay
 

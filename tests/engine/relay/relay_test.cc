@@ -80,7 +80,7 @@ class Relay : public testing::Test {
         RelayOptions{});
     destination_ = std::make_unique<RelayDestination>(
         RelayDestination::Parts{
-            [fd = std::make_shared<UniqueFd>(std::move(far.ours))](StreamContent) {
+            [fd = std::make_shared<UniqueFd>(std::move(far.ours))](const OpenStream&) {
               StreamTarget target;
               target.stream = make_unix_stream(std::move(*fd)).value();
               return target;
@@ -230,7 +230,7 @@ TEST(RelayDestination, SaysWhyTheStreamHasNowhereToGo) {
   SocketPair near = make_pair();
   const std::unique_ptr<VmmStream> stream = make_unix_stream(std::move(near.ours)).value();
   RelaySource source({*stream, source_rails, *control.first}, "0123456789abcdef", {});
-  RelayDestination destination({[](StreamContent) -> Result<StreamTarget> {
+  RelayDestination destination({[](const OpenStream&) -> Result<StreamTarget> {
                                   return fail(Errc::kRefused, "QEMU does not listen");
                                 },
                                 destination_rails, *control.second},

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What `godwit relay` carries, at each of its two ends: a stream that goes out, and one that comes
+// in.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "cli/agent_options.h"
+#include "cli/relay_streams.h"
+#include "engine/base/result.h"
+#include "engine/base/unique_fd.h"
+#include "transports/control/control_listener.h"
+
+namespace godwit::cli {
+
+// In paths of the destination: the name that `relay listen --guest` says.
+inline constexpr char kGuestPlace[] = "{guest}";
+
+struct RelayCliOptions {
+  AgentOptions agent;
+  std::string unix_path;
+  std::string qmp_path;
+  std::string guest;
+  uint32_t limit = 0;   // of migrations at once; 0: none
+  std::string address;  // --to, --listen
+  std::string lane_listen;
+  std::string tls_hostname;
+  bool once = false;
+};
+
+// Returns once the other side has somewhere to take it. `options` outlives the stream.
+Result<std::unique_ptr<RelayStreams::Stream>> open_outgoing_stream(UniqueFd socket, uint64_t number,
+                                                                   const RelayCliOptions& options,
+                                                                   const ControlSecurity& security,
+                                                                   int interrupt_fd);
+
+// `migrations` counts those that come in at the moment. Both outlive the stream.
+Result<std::unique_ptr<RelayStreams::Stream>> open_incoming_stream(
+    std::unique_ptr<ControlConnection> control, uint64_t number, const RelayCliOptions& options,
+    std::atomic<uint32_t>& migrations);
+
+// `path` with the guest's name in its place. Errors: kRefused for a name that is no file's.
+Result<std::string> path_for_guest(const std::string& path, const std::string& guest);
+
+}  // namespace godwit::cli
