@@ -59,6 +59,7 @@ io_uring_sqe* Ring::next_entry() {
 }
 
 Status Ring::submit() {
+  if (io_uring_sq_ready(&ring_) == 0) return {};
   return judge(io_uring_submit_and_get_events(&ring_));
 }
 

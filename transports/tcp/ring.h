@@ -25,7 +25,8 @@ class Ring {
   // Returns a cleared entry; submits what is there when the queue is full.
   io_uring_sqe* next_entry();
 
-  // Submits, and lets the kernel finish what it can finish now.
+  // Submits, and lets the kernel finish what it can finish now. Without anything to submit that is
+  // left to peek(), which enters the kernel only when the kernel says that it has something.
   Status submit();
   // Submits and waits for a completion, at most until the deadline.
   Status submit_and_wait(Deadline deadline);
