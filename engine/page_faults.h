@@ -28,10 +28,14 @@ enum class FaultKind : uint8_t {
   kHole = 2,     // "missing" to the kernel: nobody has written it yet
 };
 
+// A fault by another thread than a vCPU's, or not known whose.
+inline constexpr int32_t kNoVcpu = -1;
+
 struct PageFault {
   uint32_t block;  // in the order of GuestMemory
   uint64_t page;   // of its block's page size
   FaultKind kind;
+  int32_t vcpu = kNoVcpu;  // that waits, as the VMM numbers them
 };
 
 // Thread: arm(), disarm() and the destructor by one, with no other call under way. The rest by any

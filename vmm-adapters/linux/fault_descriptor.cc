@@ -28,15 +28,18 @@ std::optional<PageFault> translate(const GuestMemory& memory, const uffd_msg& me
     const bool minor = (message.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_MINOR) != 0;
     return PageFault{static_cast<uint32_t>(block),
                      (address - start) / memory[block].page_size_bytes,
-                     minor ? FaultKind::kPresent : FaultKind::kHole};
+                     minor ? FaultKind::kPresent : FaultKind::kHole, kNoVcpu};
   }
   return std::nullopt;
 }
 
 }  // namespace
 
-FaultDescriptor::FaultDescriptor(UniqueFd userfaultfd, const GuestMemory& memory)
-    : userfaultfd_(std::move(userfaultfd)), memory_(memory) {
+FaultDescriptor::FaultDescriptor(UniqueFd userfaultfd, const GuestMemory& memory,
+                                 std::vector<pid_t> vcpu_threads)
+    : userfaultfd_(std::move(userfaultfd)),
+      memory_(memory),
+      vcpu_threads_(std::move(vcpu_threads)) {
   for (const GuestBlock& block : memory_) CHECK(block.owner_address != 0);
 }
 
@@ -91,12 +94,23 @@ Result<size_t> FaultDescriptor::read(std::span<PageFault> faults) const {
     // An error will be there again next time; faults that were read would not.
     if (size < 0 && (errno == EAGAIN || count > 0)) return count;
     if (size < 0) return fail_errno(errno, "read page faults");
-    for (const uffd_msg& message :
-         std::span(messages).first(static_cast<size_t>(size) / sizeof(uffd_msg))) {
-      if (std::optional<PageFault> fault = translate(memory_, message)) faults[count++] = *fault;
+    const size_t messages_read = static_cast<size_t>(size) / sizeof(uffd_msg);
+    for (const uffd_msg& message : std::span(messages).first(messages_read)) {
+      std::optional<PageFault> fault = translate(memory_, message);
+      if (!fault) continue;
+      fault->vcpu = vcpu_of(static_cast<pid_t>(message.arg.pagefault.feat.ptid));
+      faults[count++] = *fault;
     }
+    if (messages_read < wanted) return count;  // there are no more
   }
   return count;
+}
+
+int32_t FaultDescriptor::vcpu_of(pid_t thread) const {
+  if (thread == 0) return kNoVcpu;  // whoever set the descriptor up did not ask for it
+  const auto found = std::ranges::find(vcpu_threads_, thread);
+  return found == vcpu_threads_.end() ? kNoVcpu
+                                      : static_cast<int32_t>(found - vcpu_threads_.begin());
 }
 
 Status FaultDescriptor::install(uint32_t block, PageRun pages) const {

@@ -10,10 +10,13 @@
 // The kernel acts on the owner's address space, whoever holds the descriptor.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "engine/base/result.h"
 #include "engine/base/unique_fd.h"
@@ -25,10 +28,12 @@ namespace godwit {
 // Thread: any number at once, but for register_memory() and unregister_memory().
 class FaultDescriptor {
  public:
-  // `userfaultfd` is nonblocking and has its features (enable_page_faults).
+  // `userfaultfd` is nonblocking and has its features (enable_page_faults). `vcpu_threads` are the
+  // owner's threads that are vCPUs, by the vCPU's number, as far as it is known.
   // Requires: every block has an owner_address.
   // Ownership: the memory stays the caller's and outlives this.
-  FaultDescriptor(UniqueFd userfaultfd, const GuestMemory& memory);
+  FaultDescriptor(UniqueFd userfaultfd, const GuestMemory& memory,
+                  std::vector<pid_t> vcpu_threads = {});
 
   int fd() const { return userfaultfd_.get(); }
 
@@ -53,9 +58,11 @@ class FaultDescriptor {
   };
   Range range_of(uint32_t block, PageRun pages) const;
   Status wake_range(Range range) const;
+  int32_t vcpu_of(pid_t thread) const;
 
   UniqueFd userfaultfd_;
   const GuestMemory& memory_;
+  std::vector<pid_t> vcpu_threads_;
 };
 
 }  // namespace godwit

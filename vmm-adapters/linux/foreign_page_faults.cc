@@ -55,9 +55,11 @@ Result<bool> is_registered(pid_t pid, uint64_t address) {
 
 }  // namespace
 
-ForeignPageFaults::ForeignPageFaults(const GuestMemory& memory, DeviceLoan device_loan)
+ForeignPageFaults::ForeignPageFaults(const GuestMemory& memory, DeviceLoan device_loan,
+                                     std::vector<pid_t> vcpu_threads)
     : memory_(memory),
       device_loan_(std::move(device_loan)),
+      vcpu_threads_(std::move(vcpu_threads)),
       owner_(memory.empty() ? 0 : memory[0].owner) {
   CHECK(owner_ > 0);
   for (const GuestBlock& block : memory_) CHECK(block.owner == owner_);
@@ -79,7 +81,7 @@ Status ForeignPageFaults::open_descriptor() {
   if (!opened && opened.error().os_errno == EPERM) return open_with_device();
   RETURN_IF_ERROR(opened);
   number_ = opened->number;
-  faults_.emplace(std::move(opened->fd), memory_);
+  faults_.emplace(std::move(opened->fd), memory_, vcpu_threads_);
   return {};
 }
 
@@ -99,7 +101,7 @@ Status ForeignPageFaults::open_with_device() {
   if (!opened && opened.error().os_errno == EPERM) return no_right();
   RETURN_IF_ERROR(opened);
   number_ = opened->number;
-  faults_.emplace(std::move(opened->fd), memory_);
+  faults_.emplace(std::move(opened->fd), memory_, vcpu_threads_);
   return {};
 }
 

@@ -15,6 +15,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "engine/base/time.h"
 #include "engine/page_faults.h"
@@ -31,9 +32,11 @@ class ForeignPageFaults final : public PageFaults {
     std::function<void()> take_back;
   };
 
+  // `vcpu_threads` as FaultDescriptor's.
   // Requires: all blocks have one owner, and their addresses in it.
   // Ownership: the memory stays the caller's and outlives this.
-  explicit ForeignPageFaults(const GuestMemory& memory, DeviceLoan device_loan = {});
+  explicit ForeignPageFaults(const GuestMemory& memory, DeviceLoan device_loan = {},
+                             std::vector<pid_t> vcpu_threads = {});
 
   // Takes over what an earlier agent armed and left behind, and has reported anew who waits. The
   // VMM itself has no part in it. Errors: kRefused when the memory is not armed: whoever touched a
@@ -66,6 +69,7 @@ class ForeignPageFaults final : public PageFaults {
 
   const GuestMemory& memory_;
   const DeviceLoan device_loan_;
+  const std::vector<pid_t> vcpu_threads_;
   const pid_t owner_;
   int number_ = -1;                        // of the VMM's own copy
   std::optional<FaultDescriptor> faults_;  // while armed

@@ -31,6 +31,7 @@ constexpr NamedFeature kWriteTracking[] = {
 };
 
 constexpr NamedFeature kPageFaults[] = {
+    {UFFD_FEATURE_THREAD_ID, "faults that say whose they are", "4.14"},
     {UFFD_FEATURE_MISSING_HUGETLBFS, "faults on missing huge pages", "4.11"},
     {UFFD_FEATURE_MISSING_SHMEM, "faults on missing pages of shared memory", "4.11"},
     {UFFD_FEATURE_MINOR_HUGETLBFS, "faults on present huge pages", "5.13"},

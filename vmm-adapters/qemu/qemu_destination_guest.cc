@@ -17,6 +17,7 @@
 #include "vmm-adapters/qemu/identity.h"
 #include "vmm-adapters/qemu/migration_settings.h"
 #include "vmm-adapters/qemu/refusals.h"
+#include "vmm-adapters/qemu/vcpu_threads.h"
 
 namespace godwit {
 namespace {
@@ -179,7 +180,10 @@ Result<std::unique_ptr<PageFaults>> DirectDestinationGuest::page_faults() {
   loan.take_back = [this] {
     static_cast<void>(client_->execute("closefd", {{"fdname", kDeviceName}}, command_deadline()));
   };
-  return std::make_unique<ForeignPageFaults>(ram_->memory(), std::move(loan));
+  // Only for the report of who waited.
+  const Result<std::vector<pid_t>> vcpus = qemu::query_vcpu_threads(*client_, command_deadline());
+  return std::make_unique<ForeignPageFaults>(ram_->memory(), std::move(loan),
+                                             vcpus.value_or(std::vector<pid_t>()));
 }
 
 Result<int> DirectDestinationGuest::lend_device(int device) {

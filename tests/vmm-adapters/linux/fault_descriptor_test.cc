@@ -10,7 +10,10 @@
 
 #include <algorithm>
 #include <deque>
+#include <future>
 #include <optional>
+#include <thread>
+#include <vector>
 
 #include "engine/base/units.h"
 #include "tests/vmm-adapters/linux/faulting_memory.h"
@@ -27,14 +30,14 @@ class FaultDescriptorTest : public testing::Test {
 
   // The first half of the pages exists, each filled with its number + 1; the others are holes.
   void arm(uint64_t pages = kPages, uint64_t page_size_bytes = kBasePageBytes,
-           unsigned memfd_flags = 0) {
+           unsigned memfd_flags = 0, std::vector<pid_t> vcpu_threads = {}) {
     memory_.emplace(pages * page_size_bytes, page_size_bytes, memfd_flags);
     for (uint64_t page = 0; page < pages / 2; ++page) memory_->fill(page);
     Result<UniqueFd> userfaultfd = open_userfaultfd();
     ASSERT_TRUE(userfaultfd) << to_string(userfaultfd.error());
     Status enabled = enable_page_faults(userfaultfd->get());
     ASSERT_TRUE(enabled) << to_string(enabled.error());
-    faults_.emplace(std::move(*userfaultfd), memory_->memory());
+    faults_.emplace(std::move(*userfaultfd), memory_->memory(), std::move(vcpu_threads));
     Status registered = faults_->register_memory();
     ASSERT_TRUE(registered) << to_string(registered.error());
     memory_->drop_owner_pages();
@@ -60,6 +63,30 @@ TEST_F(FaultDescriptorTest, ReportsAFaultOnAPresentPageAndInstallsIt) {
 
   EXPECT_EQ(waiting.value(), 6);
   EXPECT_EQ(next_fault_now(*faults_), std::nullopt);
+}
+
+TEST_F(FaultDescriptorTest, SaysWhichVcpuWaits) {
+  std::promise<pid_t> thread;
+  std::promise<void> armed;
+  std::jthread vcpu([&] {
+    thread.set_value(gettid());
+    armed.get_future().wait();
+    (void)memory_->owner_byte(5).load();
+  });
+  ASSERT_NO_FATAL_FAILURE(arm(kPages, kBasePageBytes, 0, {1, thread.get_future().get()}));
+  PageFault fault{};
+
+  armed.set_value();
+  ASSERT_TRUE(wait_readable(*faults_));
+  ASSERT_EQ(faults_->read({&fault, 1}), size_t{1});
+  EXPECT_EQ(fault.page, 5U);
+  EXPECT_EQ(fault.vcpu, 1);
+  touch(6);
+  ASSERT_TRUE(wait_readable(*faults_));
+  ASSERT_EQ(faults_->read({&fault, 1}), size_t{1});
+  EXPECT_EQ(fault.page, 6U);
+  EXPECT_EQ(fault.vcpu, kNoVcpu);
+  EXPECT_TRUE(faults_->install(0, {5, 2}));
 }
 
 TEST_F(FaultDescriptorTest, ShowsWhatTheAgentWroteBeforeItInstalled) {
