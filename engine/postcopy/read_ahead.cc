@@ -114,7 +114,7 @@ void ReadAhead::begin(Stream stream) {
 // Sets how much is left to read ahead: up to a window behind the latest fault, inside the block.
 void ReadAhead::aim(Stream& stream) const {
   const int64_t last_page = blocks_[stream.block].page_count - 1;
-  if (stream.next < 0 || stream.next > last_page) {
+  if (!stream.confirmed || stream.next < 0 || stream.next > last_page) {
     stream.left = 0;
     return;
   }

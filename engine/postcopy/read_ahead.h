@@ -2,15 +2,15 @@
 //
 // Guesses from the guest's faults which pages it will touch next.
 //
-// A fault begins a stream: the guess that the pages after it follow. A stream that the guest stays
-// in (its next fault lies where the stream leads) is read ahead twice as far each time, from 32 KiB
-// to 2 MiB; what a stream does not explain collapses it. Three faults at equal distances, forward
-// or backward, begin a stream with that stride. Several streams run at once, one per vCPU or more;
-// those that have never been right make room first, so that random faults do not crowd out a
-// sequential reader, which faults rarely once its window is large.
+// A fault begins a stream: the guess that the pages after it follow. Nothing comes of a single one.
+// A stream that the guest stays in (its next fault lies where the stream leads) is read ahead, and
+// twice as far each time, from 64 KiB to 2 MiB; what a stream does not explain collapses it. Three
+// faults at equal distances, forward or backward, begin a stream with that stride. Several streams
+// run at once, one per vCPU or more; those that have never been right make room first, so that
+// random faults do not crowd out a sequential reader, which faults rarely once its window is large.
 //
 // Pages are of their block's page size. Huge ones are few and heavy: 2 MiB pages are read ahead
-// from 1 to 8, 1 GiB pages one at a time.
+// from 2 to 8, 1 GiB pages one at a time.
 //
 // Thread: not synchronised.
 #pragma once

@@ -46,15 +46,72 @@ TEST_F(FetchOrderTest, HandsOutOnlyWhatIsMissing) {
   EXPECT_EQ(order.next(ledger_), std::nullopt);
 }
 
-TEST_F(FetchOrderTest, PutsWhatFaultsPointToBeforeTheRest) {
-  FetchOrder order(pages_.memory());
-  order.note_fault(0, 99);
-  ASSERT_TRUE(ledger_.claim(0, {99, 1}));
+// A guest with 2 MiB regions of 512 pages.
+class FetchOrderNearFaultsTest : public testing::Test {
+ protected:
+  void fault(uint32_t block, uint64_t page) {
+    order_.note_fault(block, page);
+    ASSERT_TRUE(ledger_.claim(block, {page, 1}));
+  }
 
-  EXPECT_EQ(order.next(ledger_), Claim({0, {100, 8}}));
-  order.note_fault(1, 1);
-  EXPECT_EQ(order.next(ledger_), Claim({1, {2, 1}}));
-  EXPECT_EQ(order.next(ledger_), Claim({0, {0, 64}}));
+  test::Pages pages_;
+  PageLedger ledger_{pages_.add(2000).add(20, 2 * kMiB).memory(), pages_.received()};
+  FetchOrder order_{pages_.memory()};
+};
+
+TEST_F(FetchOrderNearFaultsTest, FetchesTheRegionOfAFaultFromThereOn) {
+  fault(0, 900);
+
+  EXPECT_EQ(order_.next(ledger_), Claim({0, {901, 59}}));
+  EXPECT_EQ(order_.next(ledger_), Claim({0, {960, 64}}));
+  EXPECT_EQ(order_.next(ledger_), Claim({0, {512, 64}}));
+  for (uint64_t first = 576; first < 896; first += 64)
+    EXPECT_EQ(order_.next(ledger_), Claim({0, {first, 64}}));
+  EXPECT_EQ(order_.next(ledger_), Claim({0, {896, 4}}));
+  EXPECT_EQ(order_.next(ledger_), Claim({0, {0, 64}}));
+}
+
+TEST_F(FetchOrderNearFaultsTest, FetchesAroundTheLatestFaultFirst) {
+  fault(0, 1000);
+  fault(0, 1900);
+  EXPECT_EQ(order_.next(ledger_), Claim({0, {1901, 19}}));
+  fault(0, 100);
+
+  EXPECT_EQ(order_.next(ledger_), Claim({0, {101, 27}}));
+}
+
+TEST_F(FetchOrderNearFaultsTest, FetchesAllRegionsWithFaultsBeforeTheRest) {
+  fault(0, 1023);
+  fault(0, 1999);
+
+  std::vector<bool> fetched(2000);
+  for (uint64_t pages = 0; pages < 512 + 464 - 2;) {
+    const Claim claim = order_.next(ledger_);
+    ASSERT_TRUE(claim);
+    EXPECT_TRUE((claim->pages.first_page >= 512 && claim->pages.first_page < 1023) ||
+                claim->pages.first_page >= 1536);
+    pages += claim->pages.page_count;
+  }
+  EXPECT_EQ(order_.next(ledger_), Claim({0, {0, 64}}));
+}
+
+TEST_F(FetchOrderNearFaultsTest, FetchesHugePagesEightAtATime) {
+  fault(1, 9);
+
+  EXPECT_EQ(order_.next(ledger_), Claim({1, {10, 6}}));
+  EXPECT_EQ(order_.next(ledger_), Claim({1, {8, 1}}));
+  EXPECT_EQ(order_.next(ledger_), Claim({0, {0, 64}}));
+}
+
+TEST_F(FetchOrderNearFaultsTest, ReadsAheadOfAGuestThatReadsInOrder) {
+  fault(0, 1000);
+  fault(0, 1001);
+  fault(0, 1003);
+  EXPECT_EQ(order_.next(ledger_), Claim({0, {1004, 20}}));
+  fault(0, 100);
+
+  // Beyond the region's end.
+  EXPECT_EQ(order_.next(ledger_), Claim({0, {1024, 12}}));
 }
 
 TEST_F(FetchOrderTest, HandsOutAgainWhatWasGivenBack) {
