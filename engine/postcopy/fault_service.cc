@@ -12,16 +12,21 @@
 namespace godwit::postcopy {
 namespace {
 
-// Faults come in bursts: this long after the last one the next is still looked for. Longer would
-// take the CPU from the guest, which computes between its faults.
+// Without real-time priority: faults come in bursts, and this long after the last one the next is
+// still looked for, since a thread that sleeps has to wait for its turn. Longer would take the CPU
+// from the guest, which computes between its faults.
 constexpr Clock::duration kLookForFaults = microseconds(50);
+// So long the answer is waited for before other faults are looked for: about as long as it takes.
+constexpr Clock::duration kAnswer = microseconds(30);
 // A sleeping lane looks this often whether its connection still lives.
 constexpr Clock::duration kSleep = milliseconds(50);
-constexpr size_t kWaitersMax = 4096;
+constexpr size_t kFaultsAtOnce = 16;
 
 }  // namespace
 
 Status PageFetcher::serve_faults(FetchLane& lane, Endpoint& endpoint, const std::stop_token& stop) {
+  const Urgency urgency = make_this_thread_urgent();
+  urgency_.note(urgency);
   {
     // The watchman has read faults that it could not serve: from here on it reads none.
     std::lock_guard lock(watch_mutex_);
@@ -37,71 +42,62 @@ Status PageFetcher::serve_faults(FetchLane& lane, Endpoint& endpoint, const std:
   } leave{*this};
   RETURN_IF_ERROR(wake_all());
 
-  FaultState state;
-  state.waiting.reserve(kWaitersMax);
+  const bool sleeps = urgency == Urgency::kRealTime;
+  const Clock::duration look = sleeps ? Clock::duration::zero() : kLookForFaults;
+  std::array<PageFault, kFaultsAtOnce> faults;
   std::array<std::byte, kLaneMessageBytesMax> message;
-  Clock::time_point look_until = Clock::now() + kLookForFaults;
+  Clock::time_point look_until = Clock::now() + look;
   while (!stop.stop_requested() && !ending_) {
-    bool busy = !state.waiting.empty();
-    if (lane.has_room() && state.waiting.size() + state.faults.size() <= kWaitersMax) {
-      ASSIGN_OR_RETURN(const size_t count, faults_.read(state.faults));
+    bool busy = false;
+    if (lane.has_room(faults.size())) {
+      ASSIGN_OR_RETURN(const size_t count, faults_.read(faults));
       const Clock::time_point now = Clock::now();
-      for (size_t i = 0; i < count; ++i) RETURN_IF_ERROR(handle(lane, state, state.faults[i], now));
-      busy = busy || count > 0;
+      for (size_t i = 0; i < count; ++i) RETURN_IF_ERROR(handle(lane, faults[i], now));
+      busy = count > 0;
     }
     if (!lane.idle()) {
       busy = true;
-      RETURN_IF_ERROR(
-          lane.take(Deadline::min(), [this](const Claim& claim) { note_arrival(claim); }));
+      const Deadline deadline = sleeps ? deadline_in(kAnswer) : Deadline::min();
+      RETURN_IF_ERROR(lane.take(deadline, [this](const Claim& claim) { note_arrival(claim); }));
     }
-    settle_waiters(state);
+    waiters_.drop_missing(ledger_);
     if (busy) {
-      look_until = Clock::now() + kLookForFaults;
-    } else if (Clock::now() > look_until) {
-      sleep_for_faults(kSleep);
+      look_until = Clock::now() + look;
+    } else if (Clock::now() >= look_until) {
+      look_until = Clock::now() + look;
+      if (sleep_for_faults(kSleep)) continue;
       const Result<size_t> talk = endpoint.receive(message, Deadline::min());
       if (!talk && talk.error().code != Errc::kTimeout) return tl::unexpected<Error>(talk.error());
-      look_until = Clock::now() + kLookForFaults;
     }
   }
   return {};
 }
 
-Status PageFetcher::handle(FetchLane& lane, FaultState& state, const PageFault& fault,
-                           Clock::time_point now) {
+Status PageFetcher::handle(FetchLane& lane, const PageFault& fault, Clock::time_point now) {
   fault_count_.fetch_add(1, std::memory_order_relaxed);
+  const Wait wait{now, fault.vcpu};
   while (true) {
     if (const auto claimed = ledger_.claim(fault.block, {fault.page, 1})) {
       faults_fetched_.fetch_add(1, std::memory_order_relaxed);
-      RETURN_IF_ERROR(lane.fetch({fault.block, *claimed, now}));
+      RETURN_IF_ERROR(lane.fetch({fault.block, *claimed, wait}));
       order_.note_fault(fault.block, fault.page);
       return {};
     }
     switch (ledger_.state(fault.block, fault.page)) {
       case PageState::kReceived:
         RETURN_IF_ERROR(serve_received(fault));
-        fault_latency_.record(Clock::now() - now);
+        note_served(wait);
         return {};
       case PageState::kInFlight:
         // Whoever fetches it installs it, or gives it back and wakes those who wait.
-        state.waiting.push_back({fault.block, fault.page, now});
+        waiters_.add(ledger_, {fault.block, {fault.page, 1}}, wait,
+                     [this](const Wait& ended) { note_served(ended); });
         order_.note_fault(fault.block, fault.page);
         return {};
       case PageState::kMissing:
         break;  // given back just now
     }
   }
-}
-
-// Only for the latency: those who waited are already on their way.
-void PageFetcher::settle_waiters(FaultState& state) {
-  if (state.waiting.empty()) return;
-  const Clock::time_point now = Clock::now();
-  std::erase_if(state.waiting, [&](const Waiter& waiter) {
-    const PageState now_is = ledger_.state(waiter.block, waiter.page);
-    if (now_is == PageState::kReceived) fault_latency_.record(now - waiter.since);
-    return now_is != PageState::kInFlight;
-  });
 }
 
 Status PageFetcher::serve_received(const PageFault& fault) {
@@ -139,7 +135,7 @@ void PageFetcher::watch_without_lane(const std::stop_token& stop) {
       const Status status = fault_lanes_ == 0 ? serve_what_is_here() : Status();
       if (!status) return fail_with(status.error());
     }
-    sleep_for_faults(kSleep);
+    (void)sleep_for_faults(kSleep);
   }
 }
 
@@ -161,11 +157,13 @@ Status PageFetcher::wake_all() {
   return {};
 }
 
-// Until a fault waits, all is over, or the time has passed.
-void PageFetcher::sleep_for_faults(Clock::duration time) {
+// Until a fault waits (true), all is over, or the time has passed.
+bool PageFetcher::sleep_for_faults(Clock::duration time) {
   std::array<pollfd, 2> events{pollfd{faults_.fd(), POLLIN, 0}, pollfd{ended_.fd(), POLLIN, 0}};
-  (void)::poll(events.data(), events.size(),
-               std::max(1, static_cast<int>(duration_cast<milliseconds>(time).count())));
+  const int ready =
+      ::poll(events.data(), events.size(),
+             std::max(1, static_cast<int>(duration_cast<milliseconds>(time).count())));
+  return ready > 0 && events[0].revents != 0;
 }
 
 }  // namespace godwit::postcopy

@@ -17,6 +17,7 @@
 #include "engine/base/result.h"
 #include "engine/memory/guest_memory.h"
 #include "engine/page_faults.h"
+#include "engine/postcopy/fault_waiters.h"
 #include "engine/postcopy/page_ledger.h"
 #include "engine/transport.h"
 
@@ -32,7 +33,7 @@ struct FetchRegions {
 struct Claim {
   uint32_t block;
   PageRun pages;
-  std::optional<Clock::time_point> fault_at;  // when somebody began to wait for the first of them
+  std::optional<Wait> wait;  // of somebody, for the first of them
 };
 
 // Thread: one.
@@ -50,7 +51,7 @@ class FetchLane {
   FetchLane(const FetchLane&) = delete;
   FetchLane& operator=(const FetchLane&) = delete;
 
-  bool has_room() const { return free_count_ > 0; }
+  bool has_room(size_t claims = 1) const { return free_count_ >= claims; }
   bool idle() const { return free_count_ == kSlots; }
   uint64_t in_flight_bytes() const { return in_flight_bytes_; }
 

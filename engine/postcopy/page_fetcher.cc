@@ -160,6 +160,12 @@ Status PageFetcher::fill(FetchLane& lane, uint64_t window_bytes) {
   return {};
 }
 
+void PageFetcher::note_served(const Wait& wait) {
+  const Clock::duration time = Clock::now() - wait.since;
+  fault_latency_.record(time);
+  stall_times_.add(wait.vcpu, time);
+}
+
 void PageFetcher::note_arrival(const Claim& claim) {
   auto& words = installed_[claim.block];
   // A claim lies within one word.
@@ -169,8 +175,9 @@ void PageFetcher::note_arrival(const Claim& claim) {
                             : ((uint64_t{1} << claim.pages.page_count) - 1) << first;
   words[claim.pages.first_page / kPagesPerWord].fetch_or(bits, std::memory_order_relaxed);
   const uint64_t bytes = claim.pages.page_count * memory_[claim.block].page_size_bytes;
-  (claim.fault_at ? fault_bytes_ : background_bytes_).fetch_add(bytes, std::memory_order_relaxed);
-  if (claim.fault_at) fault_latency_.record(Clock::now() - *claim.fault_at);
+  (claim.wait ? fault_bytes_ : background_bytes_).fetch_add(bytes, std::memory_order_relaxed);
+  if (claim.wait) note_served(*claim.wait);
+  waiters_.arrived({claim.block, claim.pages}, [this](const Wait& wait) { note_served(wait); });
   if (ledger_.outstanding_pages() == 0) note_if_complete();
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/base/result.h"
+#include "engine/base/thread_priority.h"
 #include "engine/precopy/lane_opener.h"
 #include "engine/wire/lane_messages.h"
 
@@ -40,6 +41,9 @@ class PageServer {
   // How often a lane was lost.
   uint32_t losses() const;
 
+  // Of the threads that answer for faults; the least that one got.
+  Urgency urgency() const { return urgency_.get(); }
+
  private:
   struct Slot {
     FetchKind kind;
@@ -61,6 +65,7 @@ class PageServer {
   Error last_error_{};
   uint32_t losses_ = 0;
   bool ending_ = false;
+  LeastUrgency urgency_;
   std::vector<std::jthread> threads_;
 };
 
