@@ -7,6 +7,7 @@
 #include <array>
 #include <bit>
 
+#include "engine/base/units.h"
 #include "engine/postcopy/page_fetcher.h"
 
 namespace godwit::postcopy {
@@ -21,6 +22,10 @@ constexpr Clock::duration kAnswer = microseconds(30);
 // A sleeping lane looks this often whether its connection still lives.
 constexpr Clock::duration kSleep = milliseconds(50);
 constexpr size_t kFaultsAtOnce = 16;
+// A page that somebody waits for travels alone, and behind it what follows it, up to so much with
+// it. That a fault costs as much CPU as 15 pages that come unasked is why: without it a guest that
+// faults all the time has its memory page by page, and the background no CPU to bring it sooner.
+constexpr uint64_t kFaultBytes = 64 * kKiB;
 
 }  // namespace
 
@@ -49,7 +54,7 @@ Status PageFetcher::serve_faults(FetchLane& lane, Endpoint& endpoint, const std:
   Clock::time_point look_until = Clock::now() + look;
   while (!stop.stop_requested() && !ending_) {
     bool busy = false;
-    if (lane.has_room(faults.size())) {
+    if (lane.has_room(2 * faults.size())) {
       ASSIGN_OR_RETURN(const size_t count, faults_.read(faults));
       const Clock::time_point now = Clock::now();
       for (size_t i = 0; i < count; ++i) RETURN_IF_ERROR(handle(lane, faults[i], now));
@@ -73,6 +78,15 @@ Status PageFetcher::serve_faults(FetchLane& lane, Endpoint& endpoint, const std:
   return {};
 }
 
+// What is missing of the pages behind the one that somebody waits for.
+std::optional<PageRun> PageFetcher::claim_behind(const PageFault& fault) {
+  const GuestBlock& block = memory_[fault.block];
+  const uint64_t end =
+      std::min(fault.page + kFaultBytes / block.page_size_bytes, block.page_count());
+  const uint64_t next = fault.page + 1;
+  return next < end ? ledger_.claim(fault.block, {next, end - next}) : std::nullopt;
+}
+
 Status PageFetcher::handle(FetchLane& lane, const PageFault& fault, Clock::time_point now) {
   fault_count_.fetch_add(1, std::memory_order_relaxed);
   const Wait wait{now, fault.vcpu};
@@ -80,6 +94,8 @@ Status PageFetcher::handle(FetchLane& lane, const PageFault& fault, Clock::time_
     if (const auto claimed = ledger_.claim(fault.block, {fault.page, 1})) {
       faults_fetched_.fetch_add(1, std::memory_order_relaxed);
       RETURN_IF_ERROR(lane.fetch({fault.block, *claimed, wait}));
+      if (const auto behind = claim_behind(fault))
+        RETURN_IF_ERROR(lane.fetch({fault.block, *behind, std::nullopt}));
       order_.note_fault(fault.block, fault.page);
       return {};
     }

@@ -110,6 +110,7 @@ class PageFetcher {
              const std::stop_token& stop);
   Status serve_faults(FetchLane& lane, Endpoint& endpoint, const std::stop_token& stop);
   Status handle(FetchLane& lane, const PageFault& fault, Clock::time_point now);
+  std::optional<PageRun> claim_behind(const PageFault& fault);
   void note_served(const Wait& wait);
   Status serve_received(const PageFault& fault);
   void watch_without_lane(const std::stop_token& stop);
