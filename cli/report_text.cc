@@ -2,9 +2,11 @@
 #include "cli/report_text.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "cli/units.h"
 #include "engine/base/check.h"
+#include "engine/base/thread_priority.h"
 #include "engine/base/units.h"
 
 namespace godwit::cli {
@@ -50,6 +52,41 @@ std::string describe_memory(const MigrationReport& report) {
                      format_bytes(report.zero_pages * kBasePageBytes));
 }
 
+std::string render_stalls(const PostCopyReport& post_copy) {
+  const std::vector<double>& vcpus = post_copy.vcpu_stall_ms;
+  if (vcpus.empty() && post_copy.other_stall_ms == 0) return "";
+  std::string text = "             waited for missing pages:";
+  if (!vcpus.empty()) {
+    const auto most = std::max_element(vcpus.begin(), vcpus.end());
+    text += fmt::format(" vCPUs {} altogether, vCPU {} the most ({});",
+                        format_milliseconds(std::accumulate(vcpus.begin(), vcpus.end(), 0.0)),
+                        most - vcpus.begin(), format_milliseconds(*most));
+  }
+  return text + fmt::format(" other threads {}\n", format_milliseconds(post_copy.other_stall_ms));
+}
+
+std::string render_post_copy(const PostCopyReport& post_copy) {
+  std::string text = fmt::format(
+      "  post-copy  {} fetched while it ran there, in {}; {} page faults, p50 {:.0f} us, p99 "
+      "{:.0f} us\n",
+      format_bytes(post_copy.missing_bytes != 0
+                       ? post_copy.missing_bytes
+                       : post_copy.fault_bytes + post_copy.background_bytes),
+      format_milliseconds(post_copy.ms), post_copy.faults, post_copy.fault_p50_us,
+      post_copy.fault_p99_us);
+  text += render_stalls(post_copy);
+  if (!post_copy.fault_urgency.empty() &&
+      post_copy.fault_urgency != to_string(Urgency::kRealTime)) {
+    text +=
+        "             faults were served without real-time priority (CAP_SYS_NICE), which takes "
+        "longer on busy CPUs\n";
+  }
+  if (post_copy.reconnects > 0)
+    text += fmt::format("             the connection was lost and replaced {} times\n",
+                        post_copy.reconnects);
+  return text;
+}
+
 std::string render_figures(const MigrationReport& report, SessionRole role) {
   std::string text;
   if (role == SessionRole::kSource) text += describe_memory(report);
@@ -57,20 +94,7 @@ std::string render_figures(const MigrationReport& report, SessionRole role) {
                       report.mode.empty() ? "direct" : report.mode, report.transport,
                       report.transport_note.empty() ? "" : ", ", report.transport_note,
                       report.security);
-  if (report.post_copy) {
-    const PostCopyReport& post_copy = *report.post_copy;
-    text += fmt::format(
-        "  post-copy  {} fetched while it ran there, in {}; {} page faults, p50 {:.0f} us, p99 "
-        "{:.0f} us\n",
-        format_bytes(post_copy.missing_bytes != 0
-                         ? post_copy.missing_bytes
-                         : post_copy.fault_bytes + post_copy.background_bytes),
-        format_milliseconds(post_copy.ms), post_copy.faults, post_copy.fault_p50_us,
-        post_copy.fault_p99_us);
-    if (post_copy.reconnects > 0)
-      text += fmt::format("             the connection was lost and replaced {} times\n",
-                          post_copy.reconnects);
-  }
+  if (report.post_copy) text += render_post_copy(*report.post_copy);
   if (!report.post_copy_note.empty())
     text += fmt::format("  post-copy  not used: {}\n", report.post_copy_note);
   if (report.verify) {

@@ -74,8 +74,13 @@ struct PostCopyReport {
   double fault_p90_us = 0;
   double fault_p99_us = 0;
   double fault_max_us = 0;
-  double ms = 0;            // from the switchover to the last page
-  uint32_t reconnects = 0;  // of a lost connection
+  // For how long each vCPU waited for missing pages altogether, by its number and up to the last
+  // one that waited; and all other threads of the VMM, the kernel on its behalf included.
+  std::vector<double> vcpu_stall_ms;
+  double other_stall_ms = 0;
+  std::string fault_urgency;  // to_string(Urgency) of the threads that served the faults
+  double ms = 0;              // from the switchover to the last page
+  uint32_t reconnects = 0;    // of a lost connection
   // Of the destination: all is here, and the source could not be told.
   bool source_waits = false;
 };

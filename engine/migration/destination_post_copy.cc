@@ -350,6 +350,10 @@ void DestinationPostCopy::fill_report() {
   report.fault_p90_us = to_microseconds(latency.percentile(0.9));
   report.fault_p99_us = to_microseconds(latency.percentile(0.99));
   report.fault_max_us = to_microseconds(latency.percentile(1));
+  for (const nanoseconds time : fetcher_->stall_times().vcpus())
+    report.vcpu_stall_ms.push_back(to_milliseconds(duration_cast<Clock::duration>(time)));
+  report.other_stall_ms = to_milliseconds(fetcher_->stall_times().others());
+  report.fault_urgency = to_string(fetcher_->urgency());
   report.ms = to_milliseconds(Clock::now() - began_);
 }
 

@@ -278,6 +278,7 @@ void SourcePostCopy::take(const FetchProgress& progress) {
   report.fault_p50_us = progress.fault_p50_us;
   report.fault_p99_us = progress.fault_p99_us;
   report.fault_max_us = progress.fault_max_us;
+  if (server_ != nullptr) report.fault_urgency = to_string(server_->urgency());
   parts_.observer.on_progress(view_.show(progress, Clock::now()));
 }
 

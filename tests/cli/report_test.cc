@@ -97,6 +97,42 @@ TEST(ReportJson, CarriesTheErrorInWordsAndCode) {
   EXPECT_TRUE(json["verify"].is_null());
 }
 
+MigrationReport post_copy_report() {
+  MigrationReport report = completed_report();
+  report.post_copy.emplace();
+  report.post_copy->vcpu_stall_ms = {1.5, 0, 4};
+  report.post_copy->other_stall_ms = 2;
+  report.post_copy->fault_urgency = "real-time";
+  return report;
+}
+
+TEST(ReportJson, SaysForHowLongVcpusWaited) {
+  const Json json = Json::parse(render_report_json(post_copy_report(), SessionRole::kDestination));
+
+  EXPECT_EQ(json["post_copy"]["vcpu_stall_ms"], (std::vector<double>{1.5, 0, 4}));
+  EXPECT_EQ(json["post_copy"]["other_stall_ms"], 2);
+  EXPECT_EQ(json["post_copy"]["fault_urgency"], "real-time");
+}
+
+TEST(ReportText, SaysForHowLongVcpusWaited) {
+  const std::string text = render_report_text(post_copy_report(), SessionRole::kDestination, "a");
+
+  EXPECT_NE(text.find("vCPU 2 the most"), std::string::npos) << text;
+  EXPECT_NE(text.find("other threads"), std::string::npos);
+}
+
+TEST(ReportText, NamesTheMissingPriorityOnlyWhereItIsMissing) {
+  MigrationReport report = post_copy_report();
+  const auto names_it = [&report] {
+    return render_report_text(report, SessionRole::kDestination, "a").find("CAP_SYS_NICE") !=
+           std::string::npos;
+  };
+
+  EXPECT_FALSE(names_it());
+  report.post_copy->fault_urgency = "ordinary";
+  EXPECT_TRUE(names_it());
+}
+
 TEST(ReportText, SaysWhereTheGuestIs) {
   MigrationReport report = completed_report();
   EXPECT_NE(render_report_text(report, SessionRole::kSource, "host-b:7471")
