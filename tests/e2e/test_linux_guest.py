@@ -72,6 +72,21 @@ def test_disk_reads_in_flight_are_not_lost(folder, network, linux_disk, version,
         assert_guest_is_well(guests)
 
 
+@pytest.mark.parametrize("version,aio", [("7.2", "native"), ("10.0", "io_uring")])
+def test_disk_reads_into_missing_pages_wait_for_them(folder, network, linux_disk, version, aio):
+    """The kernel writes what it reads with O_DIRECT into the guest's buffers, of which none is there yet."""
+    with linux_scenario(folder, network, linux_disk, version, aio=aio) as guests:
+        with guests.receive() as receiver, \
+             guests.send("--post-copy", "now", "--bandwidth-limit", "400Mbit") as sender:
+            assert sender.wait(60) == COMPLETED, sender.output()
+            assert receiver.wait() == COMPLETED, receiver.output()
+            fetched = receiver.report()["post_copy"]
+
+        assert fetched["vcpu_stall_ms"][0] > 0
+        assert fetched["other_stall_ms"] > 0, "nobody but the vCPU waited: what of the disk reads?"
+        assert_guest_is_well(guests)
+
+
 @pytest.fixture
 def slow_disk(linux_disk):
     """A wrapper for a QEMU whose disk reads take about 50 ms. The kernel holds them back after it has taken the memory
