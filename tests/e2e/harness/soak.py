@@ -140,10 +140,22 @@ class Attacked:
         self._signal(roles, signal.SIGCONT)
 
     def kill_source_qemu(self):
-        if not self.source_gone:
-            self._count("kill source QEMU")
-            self._guests.source.kill()
-            self.source_gone = True
+        if self.source_gone or not self._would_keep_memory():
+            return
+        self._count("kill source QEMU")
+        self._guests.source.kill()
+        self.source_gone = True
+
+    def _would_keep_memory(self):
+        """Whether the source's memory outlives its QEMU: an agent that was just started in the place of a dead one may
+        not have a memfd yet."""
+        if self._plan.kind != "memfd":
+            return True
+        try:
+            with open(f"/proc/{self._agents['source'].pid}/maps", encoding="ascii") as maps:
+                return "/memfd:" in maps.read()
+        except (FileNotFoundError, ProcessLookupError):
+            return False
 
     def cut_control(self):
         self._cut(lambda port: port == agent.PORT, "the control connection")
