@@ -40,6 +40,7 @@ Status PlacingSender::run() {
     if (state == VmmStream::State::kEnded) {
       RETURN_IF_ERROR(parts_.extractor.finish(*this));
       RETURN_IF_ERROR(end_of_piece());
+      RETURN_IF_ERROR(send_zeroes());
       RETURN_IF_ERROR(lane_.announce(0, StreamEnd::kEnded));
       while (!lane_.ended_there()) RETURN_IF_ERROR(lane_.wait_for_word());
     } else if (state == VmmStream::State::kNotReady) {
