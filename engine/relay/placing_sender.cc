@@ -134,21 +134,27 @@ Status PlacingSender::post_pages() {
 
 Status PlacingSender::clear(uint32_t block, uint64_t offset_bytes, uint64_t size_bytes) {
   const PageRun run{offset_bytes / kBasePageBytes, size_bytes / kBasePageBytes};
-  const PageHistory history =
-      sent_[block].count_in(run) > 0 ? PageHistory::kSent : PageHistory::kUntouched;
   clearing_[block].set_run(run);
+  for (uint64_t page = run.first_page; page < run.first_page + run.page_count; ++page)
+    RETURN_IF_ERROR(clear_page(block, page));
+  return {};
+}
+
+Status PlacingSender::clear_page(uint32_t block, uint64_t page) {
+  const PageHistory history =
+      sent_[block].test(page) ? PageHistory::kSent : PageHistory::kUntouched;
   const bool continues = zeroes_.block == block && zeroes_.history == history;
   if (!continues || zeroes_.runs.size() == kZeroRunsMax) RETURN_IF_ERROR(send_zeroes());
   zeroes_.block = block;
   zeroes_.history = history;
   if (!zeroes_.runs.empty()) {
     PageRun& last = zeroes_.runs.back();
-    if (last.first_page + last.page_count == run.first_page) {
-      last.page_count += run.page_count;
+    if (last.first_page + last.page_count == page) {
+      ++last.page_count;
       return {};
     }
   }
-  zeroes_.runs.push_back(run);
+  zeroes_.runs.push_back({page, 1});
   return {};
 }
 

@@ -73,6 +73,7 @@ class PlacingSender final : PageExtractor::Output {
   Status post_pages();
   Status send_zeroes();
   Status push_passed();
+  Status clear_page(uint32_t block, uint64_t page);
   Status finish_clearing();
 
   const Parts parts_;
