@@ -29,7 +29,7 @@ PlacingSender::PlacingSender(Parts parts)
   zeroes_.runs.reserve(kZeroRunsMax);
   for (const Block& block : parts_.blocks) {
     sent_.emplace_back(block.remote.size_bytes / kBasePageBytes);
-    clearing_.emplace_back(block.remote.size_bytes / kBasePageBytes);
+    unsettled_.emplace_back(block.remote.size_bytes / kBasePageBytes);
   }
 }
 
@@ -83,7 +83,13 @@ Status PlacingSender::end_of_piece() {
 Status PlacingSender::place(uint32_t block, uint64_t offset_bytes,
                             std::span<const std::byte> content) {
   const uint64_t page = offset_bytes / kBasePageBytes;
-  if (clearing_[block].test(page)) RETURN_IF_ERROR(finish_clearing());
+  // A page may come in parts, one after the other.
+  const bool begins = block != placed_block_ || offset_bytes != placed_end_bytes_ ||
+                      offset_bytes % kBasePageBytes == 0;
+  if (begins && unsettled_[block].test(page)) RETURN_IF_ERROR(settle());
+  placed_block_ = block;
+  placed_end_bytes_ = offset_bytes + content.size();
+  unsettled_[block].set(page);
   sent_[block].set(page);
   placed_bytes_ += content.size();
   const MemoryRegion* const guest = parts_.blocks[block].guest;
@@ -134,7 +140,7 @@ Status PlacingSender::post_pages() {
 
 Status PlacingSender::clear(uint32_t block, uint64_t offset_bytes, uint64_t size_bytes) {
   const PageRun run{offset_bytes / kBasePageBytes, size_bytes / kBasePageBytes};
-  clearing_[block].set_run(run);
+  unsettled_[block].set_run(run);
   for (uint64_t page = run.first_page; page < run.first_page + run.page_count; ++page)
     RETURN_IF_ERROR(clear_page(block, page));
   return {};
@@ -167,10 +173,11 @@ Status PlacingSender::send_zeroes() {
   return {};
 }
 
-Status PlacingSender::finish_clearing() {
+Status PlacingSender::settle() {
+  RETURN_IF_ERROR(post_pages());
   RETURN_IF_ERROR(send_zeroes());
   RETURN_IF_ERROR(lane_.wait_for_receiver());
-  for (PageBitmap& pages : clearing_) pages.clear_all();
+  for (PageBitmap& pages : unsettled_) pages.clear_all();
   return {};
 }
 

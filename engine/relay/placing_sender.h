@@ -6,8 +6,10 @@
 //
 // Order: a message arrives after all writes posted before it, and the receiver passes nothing on
 // before a message says so. So a page is in place before the VMM there reads anything that followed
-// it here. Clearing is done by the receiver's CPU, which a later write would overtake: a page that
-// is being cleared is not written before the receiver is done.
+// it here. Clearing is done by the receiver's CPU, which a later write would overtake; and of two
+// writes of one page, either may lie there in the end (RDMA with relaxed ordering), or the first is
+// looked at when the second has come (TCP: its checksum). So a page that is being cleared or
+// written is not written again before the receiver has said that it is done.
 #pragma once
 
 #include <optional>
@@ -74,7 +76,8 @@ class PlacingSender final : PageExtractor::Output {
   Status send_zeroes();
   Status push_passed();
   Status clear_page(uint32_t block, uint64_t page);
-  Status finish_clearing();
+  // Returns when nothing is unsettled.
+  Status settle();
 
   const Parts parts_;
   std::vector<uint32_t> in_flight_of_slot_;
@@ -88,8 +91,11 @@ class PlacingSender final : PageExtractor::Output {
   uint64_t passed_bytes_ = 0;  // in the ring, not posted yet
   ZeroRuns zeroes_;            // not sent yet
 
-  std::vector<PageBitmap> sent_;      // pages that may not be as they were at the start
-  std::vector<PageBitmap> clearing_;  // by a message that was not answered yet, or not sent
+  std::vector<PageBitmap> sent_;       // pages that may not be as they were at the start
+  std::vector<PageBitmap> unsettled_;  // written or cleared, and maybe not in place yet
+  // Where the last part of a page was placed, and ended.
+  uint32_t placed_block_ = 0;
+  uint64_t placed_end_bytes_ = 0;
   uint64_t read_bytes_ = 0;
   uint64_t placed_bytes_ = 0;
 };
