@@ -108,7 +108,10 @@ Status QemuPageExtractor::handle_record(const StreamEvent& event, const RamRecor
       writer_.drop(event);
       return {};
     case RamRecordType::kZero:
-      if (record.fill != 0) break;
+      if (record.fill != 0) {
+        pass_from_here_on("a page is filled with another byte than zero");
+        break;
+      }
       if (const auto target = target_of(record)) {
         last_offset_bytes_ = record.offset_bytes;
         last_ = {};
