@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "engine/base/units.h"
+#include "vmm-adapters/qemu/stream/command.h"
 #include "vmm-adapters/qemu/stream/stream_parser.h"
 #include "vmm-adapters/qemu/stream/stream_writer.h"
 
@@ -76,7 +77,8 @@ Status QemuPageExtractor::handle(const StreamEvent& event, Output& output) {
       payload != nullptr && payload->kind == stream::PayloadKind::kPage && target_)
     return place(event, *payload, output);
   if (const auto* command = std::get_if<stream::Command>(&event.what);
-      command != nullptr && command->id == stream::CommandId::kPostCopyAdvise)
+      command != nullptr && command->id == stream::CommandId::kPostCopyAdvise &&
+      stream::decode_advice(command->body))
     pass_from_here_on("the migration may go on in post-copy");
   if (const auto* opaque = std::get_if<stream::Opaque>(&event.what)) {
     if (opaque->cause == stream::OpaqueCause::kNotUnderstood && parser_.reason())
