@@ -38,7 +38,8 @@ static_assert(sizeof(Record) == 16);
 using Script = std::vector<Record>;
 using BlockContents = std::vector<std::vector<std::byte>>;
 
-inline constexpr std::array<uint64_t, 3> kBlockPages = {64, 7, 300};
+// Together more than a sender has on its way at a time.
+inline constexpr std::array<uint64_t, 3> kBlockPages = {64, 7, 1200};
 
 // Half of it on a few pages, so that one is placed and cleared over and over. Ends with a check.
 Script make_script(uint64_t seed, size_t records);

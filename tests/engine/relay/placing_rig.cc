@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
+#include <utility>
 
 #include "engine/base/check.h"
 #include "transports/tcp/tcp_transport.h"
@@ -35,6 +37,52 @@ class CutStream final : public VmmStream {
   const std::unique_ptr<VmmStream> whole_;
   const size_t piece_bytes_max_;
   std::mt19937_64 random_;
+};
+
+// Carries out what was posted when somebody waits for it, and no sooner: what was written over
+// meanwhile arrives wrong.
+class LateEndpoint final : public Endpoint {
+ public:
+  explicit LateEndpoint(std::unique_ptr<Endpoint> endpoint) : endpoint_(std::move(endpoint)) {}
+
+  Result<size_t> post_writes(std::span<const TransferOp> ops, SourceMemory memory) override {
+    for (const TransferOp& op : ops) posted_.emplace_back(op, memory);
+    return ops.size();
+  }
+  Result<size_t> post_reads(std::span<const TransferOp> ops) override {
+    return endpoint_->post_reads(ops);
+  }
+  Result<size_t> poll(std::span<Completion> completions, Deadline deadline) override {
+    if (deadline > deadline_in(milliseconds(100))) RETURN_IF_ERROR(carry_out());
+    return endpoint_->poll(completions, deadline);
+  }
+  Status flush(Deadline deadline) override {
+    RETURN_IF_ERROR(carry_out());
+    return endpoint_->flush(deadline);
+  }
+  Status send(std::span<const std::byte> message, Deadline deadline) override {
+    RETURN_IF_ERROR(carry_out());
+    return endpoint_->send(message, deadline);
+  }
+  Result<size_t> receive(std::span<std::byte> message, Deadline deadline) override {
+    return endpoint_->receive(message, deadline);
+  }
+  void shut_down() override { endpoint_->shut_down(); }
+
+ private:
+  // As many as the endpoint takes; the others when there is room.
+  Status carry_out() {
+    while (!posted_.empty()) {
+      const auto& [op, memory] = posted_.front();
+      ASSIGN_OR_RETURN(const size_t accepted, endpoint_->post_writes({&op, 1}, memory));
+      if (accepted == 0) return {};
+      posted_.pop_front();
+    }
+    return {};
+  }
+
+  const std::unique_ptr<Endpoint> endpoint_;
+  std::deque<std::pair<TransferOp, SourceMemory>> posted_;
 };
 
 }  // namespace
@@ -132,6 +180,7 @@ PlacingRig::PlacingRig(Guest& destination, const RigOptions& options)
   const std::string address = options.wire == Wire::kTcp ? "127.0.0.1:0" : "there:0";
   ends_ = test::connect_endpoints(*source_transport_, *destination_transport_, address,
                                   test::make_ticket(0));
+  if (options.late_writes) ends_.source = std::make_unique<LateEndpoint>(std::move(ends_.source));
   SocketPair near = make_socket_pair();
   SocketPair far = make_socket_pair();
   near_ = std::move(near.theirs);
@@ -166,8 +215,9 @@ void PlacingRig::make_transports(const RigOptions& options) {
     destination_transport_ = TcpTransport::open().value();
     return;
   }
-  source_transport_ =
-      std::make_unique<LoopbackTransport>(network_, LoopbackOptions{.faults = options.faults});
+  source_transport_ = std::make_unique<LoopbackTransport>(
+      network_, LoopbackOptions{.faults = options.faults,
+                                .operations_in_flight_max = options.late_writes ? 100'000U : 256U});
   destination_transport_ = std::make_unique<LoopbackTransport>(network_);
 }
 

@@ -61,6 +61,7 @@ struct RigOptions {
   size_t piece_bytes_max = 0;  // that is read at a time, at random; 0: whatever there is
   Guest* source = nullptr;     // pages are taken from there
   bool knows_guest = true;     // the receiver
+  bool late_writes = false;    // nothing leaves before somebody waits for it
   uint64_t seed = 1;
 };
 

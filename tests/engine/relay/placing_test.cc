@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstring>
 #include <mutex>
@@ -193,6 +194,28 @@ TEST_P(Placing, TakesPagesFromTheGuestsMemoryWhereItHasIt) {
   }
 }
 
+Record record(RecordKind kind, uint8_t block, uint32_t page, uint32_t size, uint32_t index) {
+  return {kind, block, 0, page, size, index};
+}
+
+// So that what is passed on is sent in the middle of a piece, with pages before it.
+TEST_P(Placing, PassesOnMoreThanTheRingHolds) {
+  Script script;
+  const auto add = [&](RecordKind kind, uint32_t page, uint32_t size) {
+    script.push_back(record(kind, 2, page, size, static_cast<uint32_t>(script.size())));
+  };
+  for (uint32_t i = 0; i < 20; ++i) {
+    add(RecordKind::kPlace, 2 * i, kBasePageBytes);
+    add(RecordKind::kCheck, 0, 10);
+    add(RecordKind::kPass, 0, 2 * PlacingRig::kRingBytes);
+    add(RecordKind::kClear, 600 + i, 1);
+    add(RecordKind::kCheck, 0, 10);
+    add(RecordKind::kPass, 0, 2 * PlacingRig::kRingBytes);
+  }
+  add(RecordKind::kQuietCheck, 0, 0);
+  run_script(script, options(51), nullptr);
+}
+
 TEST_P(Placing, EndsWhenNobodyReadsAnyMore) {
   const Script script = make_script(21, 2000);
   Guest destination;
@@ -223,8 +246,8 @@ TEST_P(Placing, HasEverythingInPlaceWhenTheStreamEnds) {
   PlacingRig rig(destination, options(31));
   rig.start();
   std::vector<std::byte> stream;
-  const Record place{RecordKind::kPlace, 0, 0, 1, kBasePageBytes, 0};
-  const Record clear{RecordKind::kClear, 2, 0, 0, 200, 1};
+  const Record place = record(RecordKind::kPlace, 0, 1, kBasePageBytes, 0);
+  const Record clear = record(RecordKind::kClear, 2, 0, 200, 1);
   for (const Record& record : {place, clear}) {
     append(stream, record);
     apply(record, nullptr, model);
@@ -240,6 +263,25 @@ TEST_P(Placing, HasEverythingInPlaceWhenTheStreamEnds) {
   EXPECT_EQ(rig.placed_bytes(), kBasePageBytes);
 }
 
+TEST(PlacingFromTheStream, KeepsWhatIsOnItsWay) {
+  Guest destination;
+  PlacingRig rig(destination, {.late_writes = true});
+  rig.start();
+  std::vector<std::byte> stream;
+  BlockContents model = zero_contents();
+  for (uint32_t page = 0; page < kBlockPages[2]; ++page) {
+    const Record place = record(RecordKind::kPlace, 2, page, kBasePageBytes, page);
+    append(stream, place);
+    apply(place, nullptr, model);
+  }
+  EXPECT_TRUE(write_all(rig.near(), stream));
+  rig.close_near();
+  std::byte more{};
+  EXPECT_FALSE(read_all(rig.far(), {&more, 1}));
+  rig.finish();
+  EXPECT_TRUE(std::ranges::equal(destination.memory()[2].memory, model[2]));
+}
+
 // A guest that writes while its pages are sent. Its VMM, which sees that, sends those pages again.
 TEST(PlacingFromMemory, LeavesTornPagesToTheVmm) {
   Guest source;
@@ -249,7 +291,7 @@ TEST(PlacingFromMemory, LeavesTornPagesToTheVmm) {
   rig.start();
   std::vector<std::byte> stream;
   for (uint32_t page = 0; page < 64; ++page)
-    append(stream, {RecordKind::kPlace, 0, 0, page, kBasePageBytes, page});
+    append(stream, record(RecordKind::kPlace, 0, page, kBasePageBytes, page));
   EXPECT_TRUE(write_all(rig.near(), stream));
   rig.close_near();
   std::byte more{};
