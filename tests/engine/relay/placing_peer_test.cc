@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <limits>
+#include <ostream>
 
 #include "engine/migration/control_link.h"
 #include "engine/relay/lane_word.h"

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <ostream>
 #include <string>
 #include <utility>
 
@@ -241,6 +242,9 @@ struct EndOfPlacing {
   RamRecordType by;
   const char* note;
 };
+void PrintTo(const EndOfPlacing& end, std::ostream* output) {
+  *output << end.recording;
+}
 class PlacingOfPages : public testing::TestWithParam<EndOfPlacing> {};
 INSTANTIATE_TEST_SUITE_P(
     Qemu, PlacingOfPages,
