@@ -196,7 +196,7 @@ TEST(RelayOfPages, PutsThemIntoTheGuestOfTheOtherEnd) {
                       .make_extractor = [](const auto&) { return make_record_extractor(); },
                       .guest = &source_guest.memory()},
                      "0123456789abcdef", {});
-  RelayDestination destination({[&](StreamContent) -> Result<StreamTarget> {
+  RelayDestination destination({[&](const OpenStream&) -> Result<StreamTarget> {
                                   return StreamTarget{
                                       .stream = make_unix_stream(std::move(far.ours)).value(),
                                       .guest = guest.memory()};
