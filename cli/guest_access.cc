@@ -32,11 +32,14 @@ Status end_migration(qemu::QmpClient& client, Deadline deadline) {
   return {};
 }
 
-// With this capability on, any other migration of this QEMU would leave its memory out.
+// With this capability on, any other migration of this QEMU would leave its memory out; without its
+// description the destination would not take it.
 Status take_settings_back(qemu::QmpClient& client, Deadline deadline) {
   qemu::Json off = {{"capability", "x-ignore-shared"}, {"state", false}};
   RETURN_IF_ERROR(client.execute("migrate-set-capabilities",
                                  {{"capabilities", qemu::Json::array({off})}}, deadline));
+  // A machine that has no such property sends it anyway.
+  static_cast<void>(qemu::send_description(client, deadline));
   // Not an error when it is not there: QEMU has used it up, or never got it.
   static_cast<void>(client.execute("closefd", {{"fdname", qemu::kChannelName}}, deadline));
   return {};

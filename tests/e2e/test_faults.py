@@ -4,6 +4,7 @@
 import pytest
 
 from harness.scenario import FAILED, hold_and, scenario
+from harness.waiting import wait_until
 from test_cancel import BEFORE_COMMIT
 
 DESTINATION_BEFORE_COMMIT = ["waiting", "negotiating", "accepting-lanes", "receiving", "verifying", "loading-state",
@@ -45,6 +46,8 @@ def test_source_agent_is_killed(folder, network, state):
         sender.kill()
 
         guests.assert_runs_on_source()  # the guardian has resumed it
+        wait_until(lambda: not guests.source.qmp.command("qom-get", path="/machine", property="suppress-vmdesc"),
+                   "QEMU's streams to have all their parts again")
         assert receiver.wait(15) == FAILED, receiver.output()
         assert not receiver.sessions_left()
 

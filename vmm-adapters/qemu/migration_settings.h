@@ -3,6 +3,8 @@
 // QEMU's migration capabilities and parameters as we need them, and put back as they were.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <functional>
 #include <optional>
 #include <string>
@@ -34,6 +36,10 @@ class MigrationSettings {
   // The guest has gone or QEMU ends: there is nothing to put back.
   void forget();
 
+  // Whether QEMU leaves out the description of its devices because we said so. Unlike a QEMU that
+  // does by itself, as for machine types before 2.3, the destination's expects one then.
+  bool description_left_out() const { return description_left_out_; }
+
  private:
   MigrationSettings() = default;
 
@@ -43,7 +49,19 @@ class MigrationSettings {
 
   Json capabilities_before_ = Json::array();
   Json parameters_before_ = Json::object();
+  bool description_left_out_ = false;
 };
+
+// Behind its devices QEMU sends a description of them, for tools that take streams apart: 100 KB of
+// JSON, which a destination reads past. The source leaves it out of a machine that would send it:
+// of the 3.4 ms that saving takes QEMU 10.0 it is 1.5.
+//
+// Sends it again, whoever left it out.
+Status send_description(QmpClient& client, Deadline deadline);
+
+// The destination waits for a description all the same. This is an empty one, to go behind a stream
+// that has none.
+inline constexpr std::array<std::byte, 5> kEmptyDescription{std::byte{0x06}};
 
 // Hands QEMU one end of a socket pair under the name kChannelName and returns the other. "fd:" with
 // that name is then a migration URI. No path in any file system, and nobody else can connect.

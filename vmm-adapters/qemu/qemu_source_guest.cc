@@ -194,7 +194,8 @@ Status DirectSourceGuest::save_state(const DeviceStateSink& sink) {
   phase_ = Phase::kSaved;
   RETURN_IF_ERROR(client_->execute("migrate", {{"uri", qemu::kChannelUri}}, command_deadline()));
   RETURN_IF_ERROR(pump_state(sink));
-  return finish_saving();
+  RETURN_IF_ERROR(finish_saving());
+  return settings_->description_left_out() ? sink(qemu::kEmptyDescription) : Status{};
 }
 
 Status DirectSourceGuest::pump_state(const DeviceStateSink& sink) {

@@ -178,7 +178,7 @@ TEST_P(QemuSourceGuestTest, RunsOnAfterSavingWasBrokenOff) {
   const GuestBlock& low = guest->memory()[0];
   ASSERT_TRUE(wait_for_heartbeat(low));
 
-  for (size_t bytes_taken : {0, 100'000, 300'000}) {
+  for (size_t bytes_taken : {0, 100'000, 200'000}) {
     ASSERT_TRUE(guest->pause());
     size_t bytes = 0;
     Status saved = guest->save_state([&](std::span<const std::byte> piece) -> Status {
@@ -244,6 +244,7 @@ TEST_P(QemuSourceGuestTest, LeavesQemuAsItWas) {
   QemuProcess qemu(GetParam(), arguments.make());
   qemu::Json capabilities = qemu.command("query-migrate-capabilities");
   qemu::Json parameters = qemu.command("query-migrate-parameters");
+  qemu::Json description = {{"path", "/machine"}, {"property", "suppress-vmdesc"}};
 
   std::unique_ptr<QemuSourceGuest> guest = open_guest(qemu);
   ASSERT_NE(guest, nullptr);
@@ -251,10 +252,12 @@ TEST_P(QemuSourceGuestTest, LeavesQemuAsItWas) {
   ASSERT_TRUE(guest->pause());
   ASSERT_TRUE(guest->resume());
   EXPECT_NE(qemu.command("query-migrate-capabilities"), capabilities);
+  EXPECT_EQ(qemu.command("qom-get", description), qemu::Json(true));
   guest.reset();
 
   EXPECT_EQ(qemu.command("query-migrate-capabilities"), capabilities);
   EXPECT_EQ(qemu.command("query-migrate-parameters"), parameters);
+  EXPECT_EQ(qemu.command("qom-get", description), qemu::Json(false));
   EXPECT_EQ(qemu.run_state(), "running");
   EXPECT_NE(open_guest(qemu), nullptr);
 }
