@@ -28,11 +28,12 @@ class Curve:
         self.rate_after = statistics.median(after)
         # Another host, or another hour of this one, may be slower; what is to be reached is there to be reached.
         self.normal = min(self.rate_before, self.rate_after)
+        assert self.normal > 0, "the guest hardly had a CPU before the move, or after it"
         self._rates_since = self._rates(self.stopped_s, samples[-1][0])
         self.to_90_percent_ms = self._time_to(0.9)
         until = finished_s + _QUIET_S
         self.lost_ms = sum(max(0.0, 1 - rate / self.normal) * _STEP_S * 1e3
-                           for at, rate in self._rates(started_s, until)) if self.normal else None
+                           for at, rate in self._rates(started_s, until))
 
     def _at(self, when_s, index):
         """Progress at a time, by straight lines between samples; and the sample from where to look for later ones."""
