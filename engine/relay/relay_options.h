@@ -21,7 +21,7 @@ constexpr uint32_t lane_number(size_t rail, StreamDirection direction) {
 struct RelayOptions {
   std::string software;  // "godwit 0.1.0"
   Purpose purpose = Purpose::kRelay;
-  std::string guest = {};  // of the source: OpenStream::guest
+  std::string guest = {};                      // of the source: OpenStream::guest
   Clock::duration peer_timeout = seconds(10);  // after which a silent peer is lost
 };
 
