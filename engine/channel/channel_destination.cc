@@ -4,6 +4,12 @@
 #include "engine/migration/cpu_time.h"
 
 namespace godwit {
+namespace {
+
+// The source's VMM says that it is done within moments of its last byte.
+constexpr Clock::duration kEndHeardMax = seconds(30);
+
+}  // namespace
 
 ChannelDestination::ChannelDestination(const Parts& parts, const ChannelOptions& options)
     : parts_(parts),
@@ -45,6 +51,9 @@ Result<relay::StreamTarget> ChannelDestination::open_guest() {
 // As engine/migration's (destination_migration.cc).
 Status ChannelDestination::take_over(ControlLink& link, Interruption& interruption) {
   enter(DestinationState::kLoadingState);
+  RETURN_IF_ERROR(link.expect<MemoryComplete>(deadline_in(kEndHeardMax)));
+  // From here on no peer can reach the guest's memory any more.
+  relay_.close_lanes();
   const Clock::time_point loading = Clock::now();
   if (const Status loaded = parts_.guest.wait_loaded(); !loaded) {
     (void)link.send(Abort{loaded.error().code, to_string(loaded.error())});

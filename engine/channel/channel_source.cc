@@ -122,6 +122,8 @@ void ChannelSource::tell_progress(const ChannelProgress& progress) {
 Status ChannelSource::hand_over() {
   enter(SourceState::kAwaitingReady);
   ControlLink& link = relay_.link();
+  RETURN_IF_ERROR(link.send(
+      MemoryComplete{.pages_written = report_.pages_sent, .zero_pages = report_.zero_pages}));
   RETURN_IF_ERROR(link.expect<Ready>(deadline_in(kLoadMax)));
   // From here on a cancel comes too late; one that came before wins.
   RETURN_IF_ERROR(relay_.interruption().seal());

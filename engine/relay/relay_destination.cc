@@ -126,6 +126,11 @@ Result<StreamTraffic> RelayDestination::run() {
   return traffic;
 }
 
+void RelayDestination::close_lanes() {
+  outgoing_.reset();
+  incoming_.reset();
+}
+
 Status RelayDestination::hand_over() {
   RETURN_IF_ERROR(link_->send(StreamClosed{}));
   return parts_.hand_over ? parts_.hand_over(*link_, interruption_) : Status{};

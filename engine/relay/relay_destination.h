@@ -50,6 +50,10 @@ class RelayDestination {
 
   void stop();
 
+  // On return nothing that the source writes can arrive any more. For hand_over(), when the source
+  // has said that it has heard of the end.
+  void close_lanes();
+
   const std::string& transport() const { return transport_; }
   // The source's name for it; empty as long as it has not said it.
   const std::string& session() const { return session_; }
