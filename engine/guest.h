@@ -110,11 +110,6 @@ class DestinationGuest {
   // leaves the VMM waiting for another attempt.
   virtual Status prepare() = 0;
 
-  // Loads what of the device state concerns no guest memory, while that still arrives. `state` is
-  // all that has come so far, from its first byte; prepare() has been called. Returns at once. What
-  // goes wrong load_state() will say.
-  virtual void load_ahead(std::span<const std::byte> state) = 0;
-
   // Loads the device state. All guest memory is in place: loading reads and writes it. Returns when
   // the VMM has taken all of it and could start at once. The guest stays paused.
   virtual Status load_state(std::span<const std::byte> state) = 0;

@@ -262,7 +262,6 @@ Status DestinationMigration::take(const StatePiece& piece) {
                 options_.device_state_bytes_max / kMiB);
   }
   device_state_.insert(device_state_.end(), piece.content.begin(), piece.content.end());
-  parts_.guest.load_ahead(device_state_);
   return {};
 }
 

@@ -4,8 +4,8 @@
 //
 // Order matters. The VMM may write guest memory while it stops and while it saves its devices, so
 // memory is scanned after the pause and once more after the device state; the destination loads
-// devices only when all memory is in place, since loading reads and writes it. What the first of
-// these scans found travels while the VMM saves its devices.
+// only when all memory is in place, since loading reads and writes it. What the first of these
+// scans found travels while the VMM saves its devices.
 #include <xxhash.h>
 
 #include <algorithm>

@@ -8,7 +8,6 @@
 
 #include <cerrno>
 #include <optional>
-#include <vector>
 
 #include "engine/base/check.h"
 #include "vmm-adapters/linux/foreign_page_faults.h"
@@ -18,7 +17,6 @@
 #include "vmm-adapters/qemu/identity.h"
 #include "vmm-adapters/qemu/migration_settings.h"
 #include "vmm-adapters/qemu/refusals.h"
-#include "vmm-adapters/qemu/stream_guard.h"
 #include "vmm-adapters/qemu/vcpu_threads.h"
 
 namespace godwit {
@@ -49,7 +47,6 @@ class DirectDestinationGuest final : public QemuDestinationGuest {
     return qemu::check_identities(source, identity_);
   }
   Status prepare() override;
-  void load_ahead(std::span<const std::byte> state) override;
   Status load_state(std::span<const std::byte> state) override;
   Result<std::unique_ptr<PageFaults>> page_faults() override;
   Status start() override;
@@ -60,7 +57,6 @@ class DirectDestinationGuest final : public QemuDestinationGuest {
 
  private:
   Deadline command_deadline() const { return deadline_in(options_.command_timeout); }
-  void write_at_once(std::span<const std::byte> state);
   Status write_state(std::span<const std::byte> state, Deadline deadline);
   Status explain_failure(const Result<std::string>& status);
   Result<int> lend_device(int device);
@@ -76,9 +72,6 @@ class DirectDestinationGuest final : public QemuDestinationGuest {
   qemu::Version version_{};
   std::optional<qemu::MigrationSettings> settings_;
   UniqueFd channel_;
-  std::optional<qemu::StreamGuard> guard_;  // on what is loaded ahead
-  size_t guarded_bytes_ = 0;
-  size_t written_bytes_ = 0;  // of the device state, to QEMU
   Phase phase_ = Phase::kWaiting;
   bool page_faults_given_ = false;
   bool told_to_run_ = false;
@@ -134,33 +127,6 @@ Status DirectDestinationGuest::prepare() {
   return {};
 }
 
-// Before the devices come the RAM blocks that are not shared: firmware, mostly. That is nine tenths
-// of the bytes, and more than half of the time that loading takes.
-void DirectDestinationGuest::load_ahead(std::span<const std::byte> state) {
-  CHECK(phase_ == Phase::kPrepared);
-  if (!guard_) {
-    std::vector<qemu::StreamGuard::MovedBlock> moved;
-    for (const GuestBlock& block : memory()) moved.push_back({block.name, block.size_bytes()});
-    guard_.emplace(std::move(moved));
-  }
-  // An objection ends the loading ahead and nothing else: to guard the stream is up to the source.
-  static_cast<void>(guard_->feed(state.subspan(guarded_bytes_)));
-  guarded_bytes_ = state.size();
-  const std::span<const std::byte> ahead = state.first(guard_->bytes_before_devices());
-  write_at_once(ahead.subspan(written_bytes_));
-}
-
-// Writes what QEMU's channel has room for.
-void DirectDestinationGuest::write_at_once(std::span<const std::byte> state) {
-  while (!state.empty()) {
-    const ssize_t count =
-        send(channel_.get(), state.data(), state.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (count < 0) return;
-    state = state.subspan(static_cast<size_t>(count));
-    written_bytes_ += static_cast<size_t>(count);
-  }
-}
-
 Status DirectDestinationGuest::write_state(std::span<const std::byte> state, Deadline deadline) {
   while (!state.empty()) {
     ssize_t count = send(channel_.get(), state.data(), state.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -196,7 +162,7 @@ Status DirectDestinationGuest::explain_failure(const Result<std::string>& status
 Status DirectDestinationGuest::load_state(std::span<const std::byte> state) {
   CHECK(phase_ == Phase::kPrepared);
   const Deadline deadline = deadline_in(options_.state_timeout);
-  Status written = write_state(state.subspan(written_bytes_), deadline);
+  Status written = write_state(state, deadline);
   shutdown(channel_.get(), SHUT_WR);
   Result<std::string> status = qemu::wait_settled(*client_, deadline);
   bool loaded = status && *status == "completed";

@@ -14,8 +14,6 @@ Status StreamGuard::feed(std::span<const std::byte> bytes) {
     const Status status = check(event);
     failed_ = !status;
     RETURN_IF_ERROR(status);
-    command_seen_ |= std::holds_alternative<stream::Command>(event.what);
-    if (!command_seen_) bytes_before_devices_ = event.offset_bytes + event.bytes.size();
   }
   return {};
 }

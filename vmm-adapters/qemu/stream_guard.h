@@ -38,11 +38,6 @@ class StreamGuard {
   // listed.
   bool ram_passed() const { return ram_passed_; }
 
-  // How many bytes of what was fed, from the first, may be loaded before the moved blocks have
-  // their content: up to the devices they fill other blocks only. A command ends it, too: with some
-  // of them QEMU would empty its RAM.
-  uint64_t bytes_before_devices() const { return bytes_before_devices_; }
-
  private:
   Status check(const stream::StreamEvent& event);
   Status check_listed(const stream::RamBlock& block);
@@ -53,8 +48,6 @@ class StreamGuard {
   std::vector<MovedBlock> moved_;
   stream::StreamParser parser_{stream::StreamParser::Options{}};
   size_t moved_blocks_listed_ = 0;
-  uint64_t bytes_before_devices_ = 0;
-  bool command_seen_ = false;
   bool ram_passed_ = false;
   bool failed_ = false;
 };

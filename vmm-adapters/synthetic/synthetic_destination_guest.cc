@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm-adapters/synthetic/synthetic_destination_guest.h"
 
-#include <algorithm>
-
-#include "engine/base/check.h"
 #include "vmm-adapters/synthetic/synthetic_page_faults.h"
 
 namespace godwit {
@@ -35,16 +32,9 @@ Status SyntheticDestinationGuest::prepare() {
   return {};
 }
 
-// There is nothing in its state that could be loaded before memory.
-void SyntheticDestinationGuest::load_ahead(std::span<const std::byte> state) {
-  CHECK(state_ == State::kPrepared);
-  ahead_.assign(state.begin(), state.end());
-}
-
 Status SyntheticDestinationGuest::load_state(std::span<const std::byte> state) {
   if (state_ != State::kPrepared) return fail(Errc::kGuest, "the machine is not prepared to load");
   RETURN_IF_ERROR(machine_->attempt(SyntheticOperation::kLoadState));
-  CHECK(state.size() >= ahead_.size() && std::ranges::equal(state.first(ahead_.size()), ahead_));
   ASSIGN_OR_RETURN(const MachineState decoded, decode_machine_state(state, machine_->options()));
   RETURN_IF_ERROR(machine_->load(decoded));
   state_ = State::kLoaded;

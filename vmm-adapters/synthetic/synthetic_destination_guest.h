@@ -5,7 +5,6 @@
 
 #include <atomic>
 #include <memory>
-#include <vector>
 
 #include "engine/guest.h"
 #include "vmm-adapters/synthetic/synthetic_machine.h"
@@ -19,7 +18,6 @@ class SyntheticDestinationGuest final : public DestinationGuest {
   const GuestMemory& memory() const override { return machine_->memory().agent(); }
   Status check_compatible(const GuestIdentity& source) const override;
   Status prepare() override;
-  void load_ahead(std::span<const std::byte> state) override;
   Status load_state(std::span<const std::byte> state) override;
   Result<std::unique_ptr<PageFaults>> page_faults() override;
   Status start() override;
@@ -49,7 +47,6 @@ class SyntheticDestinationGuest final : public DestinationGuest {
       : machine_(std::move(machine)) {}
 
   std::unique_ptr<SyntheticMachine> machine_;
-  std::vector<std::byte> ahead_;  // what load_ahead() was given
   std::atomic<State> state_ = State::kWaiting;
   unsigned slow_starts_ = 0;
 };

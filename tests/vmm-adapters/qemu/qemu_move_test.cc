@@ -3,7 +3,6 @@
 // A guest that goes from one real QEMU to another, its memory copied by the test in between.
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <ostream>
 
 #include "engine/base/units.h"
@@ -108,55 +107,6 @@ TEST_P(QemuMoveTest, RunsOnAtTheDestinationWithItsMemoryRight) {
   destination_qemu_->command("stop");
   EXPECT_EQ(boot.count_wrong_words(destination_->memory()[0]), 0U);
   EXPECT_EQ(source_qemu_->run_state(), "postmigrate");
-}
-
-TEST_P(QemuMoveTest, LoadsAheadWhatConcernsNoMemory) {
-  BootGuest boot{.dirty_end = 17U << 20};
-  start(Backing::kFile, boot);
-  ASSERT_FALSE(HasFatalFailure());
-  ASSERT_TRUE(destination_->prepare());
-  const GuestBlock& low = destination_->memory()[0];
-  const std::vector<std::byte> before(low.memory.begin(), low.memory.end());
-  const std::vector<std::byte> state = pause_and_save();
-
-  for (size_t bytes = 1; bytes < state.size(); bytes += 1 + bytes / 2) {
-    destination_->load_ahead(std::span(state).first(bytes));
-  }
-  destination_->load_ahead(state);
-  // Answered by the loop that reads the channel.
-  EXPECT_EQ(destination_qemu_->run_state(), "inmigrate");
-  EXPECT_EQ(std::memcmp(before.data(), low.memory.data(), before.size()), 0);
-  copy_memory(source_->memory(), destination_->memory());
-  Clock::time_point begin = Clock::now();
-  const Status loaded = destination_->load_state(state);
-  record("load_state_ms", Clock::now() - begin);
-
-  ASSERT_TRUE(loaded) << to_string(loaded.error());
-  ASSERT_TRUE(source_->release());
-  const uint32_t stopped_at = heartbeat(low);
-  ASSERT_TRUE(destination_->start());
-  EXPECT_TRUE(wait_for_heartbeat(low, stopped_at + 10'000));
-  destination_qemu_->command("stop");
-  EXPECT_EQ(boot.count_wrong_words(low), 0U);
-}
-
-TEST_P(QemuMoveTest, SaysThatACutStateDoesNotLoadThoughItsHeadWasLoadedAhead) {
-  start(Backing::kFile, BootGuest{});
-  ASSERT_FALSE(HasFatalFailure());
-  ASSERT_TRUE(destination_->prepare());
-  std::vector<std::byte> state = pause_and_save();
-  state.resize(state.size() / 2);
-
-  destination_->load_ahead(state);
-  copy_memory(source_->memory(), destination_->memory());
-  const Status loaded = destination_->load_state(state);
-
-  ASSERT_FALSE(loaded);
-  EXPECT_EQ(loaded.error().code, Errc::kGuest);
-  EXPECT_TRUE(destination_->abandon());
-  const uint32_t stopped_at = heartbeat(source_->memory()[0]);
-  ASSERT_TRUE(source_->resume());
-  EXPECT_TRUE(wait_for_heartbeat(source_->memory()[0], stopped_at));
 }
 
 TEST_P(QemuMoveTest, RunsOnAtTheSourceWhenItIsCalledOffAfterLoading) {

@@ -69,38 +69,6 @@ TEST_P(StreamGuardRecorded, PassesInPiecesOfRandomSizes) {
   EXPECT_TRUE(guard.ram_passed());
 }
 
-TEST_P(StreamGuardRecorded, TellsWhereTheDevicesBegin) {
-  Bytes stream = read_stream(GetParam());
-  // The first device's section has a type, a number, and its name. QEMU 10.0 has a command before
-  // the last section of RAM, which is empty.
-  constexpr size_t kBeforeName = 5;
-  constexpr size_t kCommandAndEmptySection = 5 + 18;
-  const auto name = std::as_bytes(std::span("\x05timer", 6));
-  const auto found = std::search(stream.begin(), stream.end(), name.begin(), name.end());
-  const size_t devices = static_cast<size_t>(found - stream.begin()) - kBeforeName;
-  const bool has_command = GetParam() == std::string("ignore-shared-10.0.stream");
-
-  for (size_t piece_bytes : {1UL, 61UL, 4096UL, 1UL << 20}) {
-    StreamGuard guard = make_guard();
-    ASSERT_TRUE(feed_in_pieces(guard, stream, piece_bytes));
-    EXPECT_EQ(guard.bytes_before_devices(),
-              has_command ? devices - kCommandAndEmptySection : devices)
-        << piece_bytes;
-  }
-}
-
-TEST_P(StreamGuardRecorded, LetsNothingAheadThatItHasNotSeen) {
-  Bytes stream = read_stream(GetParam());
-  StreamGuard guard = make_guard();
-
-  for (size_t i = 0; i < 3000; i++) {
-    ASSERT_TRUE(guard.feed(std::span(stream).subspan(i, 1)));
-    ASSERT_LE(guard.bytes_before_devices(), i + 1);
-  }
-
-  EXPECT_GT(guard.bytes_before_devices(), 0U);
-}
-
 TEST_P(StreamGuardRecorded, HasNotPassedBeforeTheRamSectionHasEnded) {
   Bytes stream = read_stream(GetParam());
   StreamGuard guard = make_guard();
