@@ -21,17 +21,6 @@ QemuOptions make_qemu_options(const AgentOptions& options) {
   return result;
 }
 
-// The dead agent may have left QEMU saving its devices into a channel that nobody reads.
-Status end_migration(qemu::QmpClient& client, Deadline deadline) {
-  ASSIGN_OR_RETURN(qemu::MigrationStatus migration, qemu::query_migration(client, deadline));
-  for (std::string_view settled : {"none", "completed", "failed", "cancelled"}) {
-    if (migration.status == settled) return {};
-  }
-  RETURN_IF_ERROR(client.execute("migrate_cancel", {}, deadline));
-  RETURN_IF_ERROR(qemu::wait_settled(client, deadline));
-  return {};
-}
-
 // With this capability on, any other migration of this QEMU would leave its memory out; without its
 // description the destination would not take it.
 Status take_settings_back(qemu::QmpClient& client, Deadline deadline) {
@@ -77,7 +66,8 @@ Status resume_guest(const std::string& qmp) {
   Deadline deadline = deadline_in(kQmpPatience);
   ASSIGN_OR_RETURN(std::unique_ptr<qemu::QmpClient> client,
                    qemu::QmpClient::connect(qmp, deadline));
-  RETURN_IF_ERROR(end_migration(*client, deadline));
+  // The dead agent may have left QEMU migrating into a channel that nobody reads.
+  RETURN_IF_ERROR(qemu::settle_migration(*client, deadline));
   ASSIGN_OR_RETURN(qemu::Json status, client->execute("query-status", {}, deadline));
   // First the guest, then the tidying up.
   if (qemu::string_or(status, "status", "") != "running") {
