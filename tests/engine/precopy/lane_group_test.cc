@@ -212,7 +212,7 @@ TEST(LaneGroup, UsesARailAgainThatCameBack) {
   ASSERT_TRUE(lanes.connect());
   EXPECT_TRUE(hosts.send_all(lanes));
 
-  const Deadline deadline = deadline_in(seconds(10));
+  const Deadline deadline = deadline_in(seconds(60));
   uint64_t before = lanes.rails()[1].bytes_sent;
   while (Clock::now() < deadline) {
     EXPECT_TRUE(hosts.send_all(lanes));
