@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "cli/agent_options.h"
 #include "cli/agent_session.h"
@@ -79,6 +80,24 @@ Result<SourceOptions> make_source_options(const SendOptions& options, const std:
   return result;
 }
 
+// `command` starts this agent again; empty for one that was.
+AgentSession::Options as_source(const SendOptions& options, std::vector<std::string> command) {
+  return {.role = SessionRole::kSource,
+          .test_hold = options.agent.test_hold,
+          .session_name = {},
+          .give_up = {},
+          .parties = {options.to, options.agent.qmp},
+          .command = std::move(command)};
+}
+
+Status begin_session(AgentSession& agent, const std::string& session, const SendOptions& options,
+                     const ControlSecurity& security) {
+  RETURN_IF_ERROR(agent.open(session));
+  say(fmt::format("session {}: to {}, control connection: {}", session, options.to,
+                  describe_security(options.agent, security)));
+  return {};
+}
+
 Result<MigrationReport> migrate(const SendOptions& options, InterruptWatcher& interrupts,
                                 Guardian& guardian) {
   ASSIGN_OR_RETURN(ControlSecurity security, choose_security(options.agent, options.to));
@@ -97,16 +116,8 @@ Result<MigrationReport> migrate(const SendOptions& options, InterruptWatcher& in
       connect_control(options.to, security, deadline_in(kConnectPatience), interrupts.fd()));
 
   ProgressDisplay display(style_of_stderr(), write_stderr);
-  AgentSession agent({.role = SessionRole::kSource,
-                      .test_hold = options.agent.test_hold,
-                      .session_name = {},
-                      .give_up = {},
-                      .parties = {options.to, options.agent.qmp},
-                      .command = command},
-                     guardian, display);
-  RETURN_IF_ERROR(agent.open(session));
-  say(fmt::format("session {}: to {}, control connection: {}", session, options.to,
-                  describe_security(options.agent, security)));
+  AgentSession agent(as_source(options, command), guardian, display);
+  RETURN_IF_ERROR(begin_session(agent, session, options, security));
 
   ASSIGN_OR_RETURN(const auto reconnector, SourceReconnector::make(options.to, security));
   SourceMigration migration(
@@ -153,16 +164,8 @@ Result<MigrationReport> migrate_by_channel(const SendOptions& options, Interrupt
       std::unique_ptr<ControlChannel> control,
       connect_control(options.to, security, deadline_in(kConnectPatience), interrupts.fd()));
   ProgressDisplay display(style_of_stderr(), write_stderr);
-  AgentSession agent({.role = SessionRole::kSource,
-                      .test_hold = options.agent.test_hold,
-                      .session_name = {},
-                      .give_up = {},
-                      .parties = {options.to, options.agent.qmp},
-                      .command = command},
-                     guardian, display);
-  RETURN_IF_ERROR(agent.open(session));
-  say(fmt::format("session {}: to {}, control connection: {}", session, options.to,
-                  describe_security(options.agent, security)));
+  AgentSession agent(as_source(options, command), guardian, display);
+  RETURN_IF_ERROR(begin_session(agent, session, options, security));
   ChannelSource migration({*guest, lanes.rails, *control, agent, agent},
                           {.session = session, .software = kVersion});
   interrupts.set_action([&] { migration.cancel(); });
@@ -192,13 +195,7 @@ Result<MigrationReport> serve_again(const SendOptions& options, InterruptWatcher
   ASSIGN_OR_RETURN(const auto guest, RecoveredQemuSource::open(record));
 
   ProgressDisplay display(style_of_stderr(), write_stderr);
-  AgentSession agent({.role = SessionRole::kSource,
-                      .test_hold = options.agent.test_hold,
-                      .session_name = {},
-                      .give_up = {},
-                      .parties = {options.to, options.agent.qmp},
-                      .command = {}},
-                     guardian, display);
+  AgentSession agent(as_source(options, {}), guardian, display);
   RETURN_IF_ERROR(agent.take_over(session));
   say(fmt::format("session {}: serves its memory to {} again", session, options.to));
   ASSIGN_OR_RETURN(const auto reconnector, SourceReconnector::make(options.to, security));

@@ -4,7 +4,6 @@
 #include <thread>
 #include <utility>
 
-#include "engine/base/wake_event.h"
 #include "engine/migration/cpu_time.h"
 
 namespace godwit {

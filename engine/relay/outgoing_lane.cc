@@ -18,6 +18,26 @@ bool is_readable(const VmmStream& stream) {
 
 }  // namespace
 
+Status OutgoingLane::carry(VmmStream& stream,
+                           const std::function<Result<VmmStream::State>()>& read_some,
+                           const std::function<Status()>& finish) {
+  while (!ended_there_) {
+    RETURN_IF_ERROR(catch_up());
+    ASSIGN_OR_RETURN(const VmmStream::State state, read_some());
+    if (state == VmmStream::State::kEnded) {
+      RETURN_IF_ERROR(finish());
+      RETURN_IF_ERROR(announce(0, StreamEnd::kEnded));
+      while (!ended_there_) RETURN_IF_ERROR(wait_for_word());
+    } else if (state == VmmStream::State::kNotReady) {
+      RETURN_IF_ERROR(wait_readable(stream));
+    }
+  }
+  const bool refused = position_.used() > 0;  // before everything was read
+  if (!refused) return {};
+  stream.end_reading();
+  return announce(0, StreamEnd::kEnded);
+}
+
 Status OutgoingLane::post(std::span<const TransferOp> operations, SourceMemory memory) {
   while (true) {
     ASSIGN_OR_RETURN(const size_t accepted, endpoint_.post_writes(operations, memory));

@@ -31,8 +31,13 @@ class OutgoingLane {
 
   // Nobody reads at the other end any more.
   bool ended_there() const { return ended_there_; }
-  // And before everything was read.
-  bool refused() const { return ended_there_ && position_.used() > 0; }
+
+  // The direction as a whole: reads as long as the stream has something and somebody takes it.
+  // `read_some` reads from the stream and posts, or waits; `finish` posts what is left at the end.
+  // Returns when everything was passed on, or nobody takes any more: then the stream is not read
+  // any further.
+  Status carry(VmmStream& stream, const std::function<Result<VmmStream::State>()>& read_some,
+               const std::function<Status()>& finish);
 
   // Waits for room in the endpoint's queue.
   Status post(std::span<const TransferOp> operations, SourceMemory memory);
@@ -44,16 +49,15 @@ class OutgoingLane {
   Status wait_for_receiver();
   Status send(const LaneMessage& message);
 
-  // Takes what has come of words and completions. Does not wait.
-  Status catch_up();
   // Waits for something to change, for a while.
   Status wait_for_word();
   Status wait_for_completion();
 
+ private:
+  // Takes what has come of words and completions. Does not wait.
+  Status catch_up();
   // Waits until the stream has something to read, while what was posted moves on.
   Status wait_readable(VmmStream& stream);
-
- private:
   Status take_word(Deadline deadline);
   Status take_completions(Deadline deadline);
   Status take(const StreamDrained& word);

@@ -34,22 +34,14 @@ PlacingSender::PlacingSender(Parts parts)
 }
 
 Status PlacingSender::run() {
-  while (!lane_.ended_there()) {
-    RETURN_IF_ERROR(lane_.catch_up());
-    ASSIGN_OR_RETURN(const VmmStream::State state, read_some());
-    if (state == VmmStream::State::kEnded) {
-      RETURN_IF_ERROR(parts_.extractor.finish(*this));
-      RETURN_IF_ERROR(end_of_piece());
-      RETURN_IF_ERROR(send_zeroes());
-      RETURN_IF_ERROR(lane_.announce(0, StreamEnd::kEnded));
-      while (!lane_.ended_there()) RETURN_IF_ERROR(lane_.wait_for_word());
-    } else if (state == VmmStream::State::kNotReady) {
-      RETURN_IF_ERROR(lane_.wait_readable(parts_.stream));
-    }
-  }
-  if (!lane_.refused()) return {};
-  parts_.stream.end_reading();
-  return lane_.announce(0, StreamEnd::kEnded);
+  return lane_.carry(
+      parts_.stream, [this] { return read_some(); }, [this] { return finish(); });
+}
+
+Status PlacingSender::finish() {
+  RETURN_IF_ERROR(parts_.extractor.finish(*this));
+  RETURN_IF_ERROR(end_of_piece());
+  return send_zeroes();
 }
 
 Result<VmmStream::State> PlacingSender::read_some() {

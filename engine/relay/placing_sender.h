@@ -64,6 +64,7 @@ class PlacingSender final : PageExtractor::Output {
   static constexpr uint64_t kNoSlot = kSlots;
 
   Result<VmmStream::State> read_some();
+  Status finish();
   Status turn_to_free_slot();
   Status end_of_piece();
 

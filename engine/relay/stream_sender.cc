@@ -12,26 +12,15 @@ constexpr uint64_t kReadBytesMax = kOperationBytesMax;
 }  // namespace
 
 Status StreamSender::run() {
-  while (!lane_.ended_there()) {
-    RETURN_IF_ERROR(lane_.catch_up());
-    if (lane_.room_bytes() == 0) {
-      RETURN_IF_ERROR(lane_.wait_for_word());
-      continue;
-    }
-    ASSIGN_OR_RETURN(const VmmStream::State state, read_some());
-    if (state == VmmStream::State::kEnded) {
-      RETURN_IF_ERROR(lane_.announce(0, StreamEnd::kEnded));
-      while (!lane_.ended_there()) RETURN_IF_ERROR(lane_.wait_for_word());
-    } else if (state == VmmStream::State::kNotReady) {
-      RETURN_IF_ERROR(lane_.wait_readable(parts_.stream));
-    }
-  }
-  if (!lane_.refused()) return {};
-  parts_.stream.end_reading();
-  return lane_.announce(0, StreamEnd::kEnded);
+  return lane_.carry(
+      parts_.stream, [this] { return read_some(); }, [] { return Status(); });
 }
 
 Result<VmmStream::State> StreamSender::read_some() {
+  if (lane_.room_bytes() == 0) {
+    RETURN_IF_ERROR(lane_.wait_for_word());
+    return VmmStream::State::kOpen;
+  }
   const RingPiece piece = piece_at(lane_.position().filled, parts_.ring.size(),
                                    std::min(lane_.room_bytes(), kReadBytesMax));
   ASSIGN_OR_RETURN(const VmmStream::Progress progress,
