@@ -87,12 +87,6 @@ class LateEndpoint final : public Endpoint {
 
 }  // namespace
 
-SocketPair make_socket_pair() {
-  std::array<int, 2> fds{};
-  CHECK(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds.data()) == 0);
-  return {UniqueFd(fds[0]), UniqueFd(fds[1])};
-}
-
 bool write_all(int fd, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t size = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);

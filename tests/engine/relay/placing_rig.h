@@ -17,17 +17,12 @@
 #include "engine/transport.h"
 #include "engine/vmm_stream.h"
 #include "tests/engine/relay/made_up_stream.h"
+#include "tests/engine/relay/socket_pair.h"
 #include "tests/support/connected_endpoints.h"
 #include "tests/vmm-adapters/linux/test_memory.h"
 #include "transports/loopback/loopback_transport.h"
 
 namespace godwit::relay {
-
-struct SocketPair {
-  UniqueFd ours;
-  UniqueFd theirs;
-};
-SocketPair make_socket_pair();
 
 // Returns whether all of it was taken.
 bool write_all(int fd, std::span<const std::byte> bytes);

@@ -12,26 +12,15 @@
 #include <random>
 #include <thread>
 
-#include "engine/base/check.h"
 #include "engine/relay/relay_destination.h"
 #include "engine/relay/relay_source.h"
+#include "tests/engine/relay/socket_pair.h"
 #include "transports/loopback/loopback_control_channel.h"
 #include "transports/loopback/loopback_transport.h"
 #include "vmm-adapters/linux/unix_stream.h"
 
 namespace godwit::relay {
 namespace {
-
-struct SocketPair {
-  UniqueFd ours;
-  UniqueFd theirs;
-};
-
-SocketPair make_pair() {
-  std::array<int, 2> fds{};
-  CHECK(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds.data()) == 0);
-  return {UniqueFd(fds[0]), UniqueFd(fds[1])};
-}
 
 std::vector<std::byte> random_bytes(size_t size, uint64_t seed) {
   std::mt19937_64 random(seed);
@@ -75,8 +64,8 @@ class Relay : public testing::Test {
     destination_rails_ = {{.name = "wire", .transport = destination_transport_.get()}};
     destination_rails_[0].listen = "there:0";
     control_ = make_loopback_control_pair();
-    SocketPair near = make_pair();
-    SocketPair far = make_pair();
+    SocketPair near = make_socket_pair();
+    SocketPair far = make_socket_pair();
     near_ = std::move(near.theirs);
     far_ = std::move(far.theirs);
     near_stream_ = make_unix_stream(std::move(near.ours)).value();
@@ -232,7 +221,7 @@ TEST(RelayDestination, SaysWhyTheStreamHasNowhereToGo) {
   std::vector<Rail> destination_rails{{.name = "wire", .transport = &there}};
   destination_rails[0].listen = "there:0";
   const LoopbackControlPair control = make_loopback_control_pair();
-  SocketPair near = make_pair();
+  SocketPair near = make_socket_pair();
   const std::unique_ptr<VmmStream> stream = make_unix_stream(std::move(near.ours)).value();
   RelaySource source({*stream, source_rails, *control.first}, "0123456789abcdef", {});
   RelayDestination destination({[](const OpenStream&) -> Result<StreamTarget> {
