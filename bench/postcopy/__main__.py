@@ -8,11 +8,11 @@ import subprocess
 import sys
 
 from harness import paths
-from moves import series
+from moves import lab, series
 from moves.measure import Place
 from moves.rows import rows as make_rows
 
-from . import report
+from . import lab_faults, report
 from .contenders import all_tools
 from .measure import METRICS, Measure
 from .profiles import PROFILES
@@ -21,13 +21,15 @@ from .profiles import PROFILES
 def parse_arguments():
     parser = argparse.ArgumentParser(prog="scripts/bench-postcopy", description="Godwit's post-copy against QEMU's own.")
     parser.add_argument("--runs", type=int, default=5, help="moves per tool and guest (default 5)")
-    parser.add_argument("--json", metavar="FILE", help="write rows, targets and curves there")
+    parser.add_argument("--json", metavar="FILE", type=os.path.abspath, help="write rows, targets and curves there")
     parser.add_argument("--quick", action="store_true", help="a guest of 1 GiB instead of 4")
     parser.add_argument("--qemu", choices=["7.2", "10.0"], default="10.0", help="which QEMU (default 10.0)")
     parser.add_argument("--profile", action="append", choices=[profile.name for profile in PROFILES])
     parser.add_argument("--tool", action="append", choices=[tool.name for tool in all_tools()])
     parser.add_argument("--memory-folder", default="/dev/shm", metavar="DIR",
                         help="where guest memory lies: a tmpfs or hugetlbfs mount (default /dev/shm)")
+    parser.add_argument("--lab", action="store_true",
+                        help="faults over RDMA instead, in the RDMA lab, with Godwit alone (takes --runs, --json, --qemu)")
     parser.add_argument("--timeout", type=float, default=60, help="seconds after which a move has not ended")
     return parser.parse_args()
 
@@ -37,8 +39,13 @@ def measure_floor():
     return json.loads(subprocess.run([paths.BUILD / "fault_floor"], check=True, capture_output=True, text=True).stdout)
 
 
-def main():
-    arguments = parse_arguments()
+def run_in_lab(arguments):
+    if not lab.is_here():
+        lab.enter("postcopy", "4G", arguments.json)
+    return lab_faults.run(arguments.runs, arguments.qemu, measure_floor)
+
+
+def run_here(arguments):
     if os.geteuid() != 0:
         sys.exit("bench-postcopy: needs root (network namespaces, userfaultfd, other processes' memory)")
     profiles = [item.quick() if arguments.quick else item for item in PROFILES
@@ -54,12 +61,18 @@ def main():
     print(f"QEMU {arguments.qemu}, TCG, {os.cpu_count()} CPUs, kernel {os.uname().release}, "
           f"one network namespace's loopback, memory in {arguments.memory_folder}, preallocated on both sides\n")
     print(report.markdown(rows, profiles, targets, floors, failures))
+    return {"schema": "godwit-bench-postcopy-1", "rows": rows, "targets": targets, "floors": floors,
+            "curves": measure.curves, "failures": failures}
+
+
+def main():
+    arguments = parse_arguments()
+    result = run_in_lab(arguments) if arguments.lab else run_here(arguments)
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump({"schema": "godwit-bench-postcopy-1", "rows": rows, "targets": targets, "floors": floors,
-                       "curves": measure.curves, "failures": failures}, file, indent=2)
+            json.dump(result, file, indent=2)
     # A move that failed, or came out wrong, is worse than a missed target.
-    return 1 if failures else 0
+    return 1 if result["failures"] else 0
 
 
 sys.exit(main())

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One measured move by post-copy: two fresh QEMUs, one tool, one guest."""
 
+import contextlib
 import subprocess
 import tempfile
 import time
@@ -12,7 +13,7 @@ from harness.pointer_chase import slow_loads
 from harness.qemu import Machine, Memory, Qemu
 
 from .curve import Curve
-from .profiles import CHASE
+from .profiles import LOOP
 
 METRICS = {
     "wall": "ms", "finished": "ms", "reported-downtime": "ms", "guest-downtime": "ms", "to-90-percent": "ms",
@@ -49,20 +50,22 @@ class Measure:
     def __call__(self, tool, profile, place):
         """Returns {metric: value} of one move. Raises DidNotComplete, or AssertionError if memory came out wrong."""
         guest = profile.guest()
-        with tempfile.TemporaryDirectory() as folder, Namespace() as network:
+        with tempfile.TemporaryDirectory() as folder, \
+             Namespace() if place.namespace else contextlib.nullcontext() as network:
+            netns = network.name if network else None
             image = guest.write_image(f"{folder}/floppy")
             memory = Memory(profile.memory_mib, folder=place.memory_folder, preallocated=True)
             machine = Machine(memory, place.qemu, arguments=(
                 "-nodefaults", "-vga", "none", "-drive", f"file={image},format=raw,if=floppy,readonly=on"))
-            with Qemu(machine, "source", folder, netns=network.name) as source, \
-                 Qemu(machine, "destination", folder, incoming=True, netns=network.name) as destination:
+            with Qemu(machine, "source", folder, netns=netns) as source, \
+                 Qemu(machine, "destination", folder, incoming=True, netns=netns) as destination:
                 source.wait_serial("AB", timeout_s=120)
                 sampler = Sampler(source, destination)
                 time.sleep(_BEFORE_S)
                 cpu_before = overhead_cpu_seconds(source.pid) + overhead_cpu_seconds(destination.pid)
-                outcome = tool.migrate(source, destination, folder, network.name, profile.downtime_limit_ms,
+                outcome = tool.migrate(source, destination, folder, netns, profile.downtime_limit_ms,
                                        place.timeout_s)
-                waits = self._waits(source, destination) if profile.name == CHASE else {}
+                waits = self._waits(source, destination) if profile.name != LOOP else {}
                 cpu_after = overhead_cpu_seconds(source.pid) + overhead_cpu_seconds(destination.pid)
                 time.sleep(_AFTER_S)
                 curve = Curve(sampler.finish(), outcome.started_s, outcome.started_s + outcome.finished_ms / 1e3)

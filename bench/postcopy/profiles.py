@@ -18,14 +18,16 @@ class Profile:
     downtime_limit_ms: int = 300
     memory_mib: int = 4096
     fill_mib: int = 3056  # as much as lies below the PCI hole; the rest of the guest's memory is zero
+    chase_mib: int = 512
+    steps_per_letter: int = 500000
 
     @property
     def title(self):
-        return f"{self.memory_mib / 1024:.0f} GiB guest, {self.fill_mib} MiB of it not zero, {self.what}"
+        return f"{self.memory_mib / 1024:g} GiB guest, {self.fill_mib} MiB of it not zero, {self.what}"
 
     def guest(self):
-        if self.name == CHASE:
-            return PointerChase(self.fill_mib * MIB, chase_mib=512, steps_per_letter=500000)
+        if self.name != LOOP:
+            return PointerChase(self.fill_mib * MIB, self.chase_mib, self.steps_per_letter)
         return BootSector(self.fill_mib * MIB, dirty_mib=100, passes_per_letter=20)
 
     def quick(self):
@@ -38,3 +40,6 @@ PROFILES = [
     Profile(CHASE, "512 MiB read page by page, one load naming the next page"),
     Profile(LOOP, "100 MiB dirtied in a loop"),
 ]
+# Emulated twice, the guest has to be small.
+LAB_CHASE = Profile("chase-64m", "64 MiB read page by page, one load naming the next page", 1000, 256, 192, chase_mib=64,
+                    steps_per_letter=50000)

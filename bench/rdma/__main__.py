@@ -14,15 +14,14 @@ import sys
 import tempfile
 
 from harness import paths
-from moves import series
+from moves import lab, series
+from moves.lab import DEVICE, HOST
 from moves.measure import Place
 from moves.rows import rows as make_rows
 
 from . import migrations, rails, transfers
 
-DEVICE = "rxe0"
 PARTS = ("transfers", "migrations", "rails")
-HOST = "10.77.0.1"  # the address of that device in the lab
 
 
 def parse_arguments():
@@ -39,15 +38,6 @@ def parse_arguments():
                         help="what Godwit's migrations go over (default rdma)")
     parser.add_argument("--memory", default="4G", metavar="SIZE", help="memory of the lab's machine (default 4G)")
     return parser.parse_args()
-
-
-def enter_lab(arguments):
-    share = ["--share", os.path.dirname(arguments.json)] if arguments.json else []
-    own_arguments = [f"--json={arguments.json}" if text.startswith("--json=") else text for text in sys.argv[1:]]
-    if "--json" in own_arguments:
-        own_arguments[own_arguments.index("--json") + 1] = arguments.json
-    lab = str(paths.REPOSITORY / "scripts/lab")
-    os.execv(lab, [lab, "--memory", arguments.memory, *share, sys.executable, "-B", "-m", "rdma", *own_arguments])
 
 
 def measure_transfers(arguments):
@@ -100,8 +90,8 @@ def print_targets(targets):
 
 def main():
     arguments = parse_arguments()
-    if not os.environ.get("GODWIT_LAB"):
-        enter_lab(arguments)
+    if not lab.is_here():
+        lab.enter("rdma", arguments.memory, arguments.json)
     parts = [arguments.only] if arguments.only else PARTS
     result = {"schema": "godwit-bench-rdma-1", "targets": [], "failures": []}
     if "transfers" in parts:
