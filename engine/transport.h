@@ -132,6 +132,11 @@ class Endpoint {
   // returns what is left (kFlushed), then the error.
   virtual Result<size_t> poll(std::span<Completion> completions, Deadline deadline) = 0;
 
+  // For an owner that waits for something else as well, and must not keep a CPU busy: from here on
+  // poll() looks for completions for a short time before it sleeps, and returns, if with nothing,
+  // when `fd` becomes readable. -1 ends it. False: this endpoint cannot.
+  virtual bool sleep_with(int /*fd*/) { return false; }
+
   // Returns once all writes posted before lie in the peer's memory, visible to its CPUs. Their
   // completions are still to be polled.
   virtual Status flush(Deadline deadline) = 0;

@@ -6,6 +6,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "engine/base/check.h"
 
 namespace godwit {
@@ -17,6 +19,9 @@ constexpr uint32_t kLowestRealTime = 1;
 // which another may have its turn, and which decides how soon this one has its own; before, it is
 // ignored.
 constexpr uint64_t kShortSliceNs = 100'000;
+
+// A nice value. The kernel's weights of 0 and 5 are as 3 to 1 (sched_prio_to_weight[]).
+constexpr int32_t kGivesWay = 5;
 
 constexpr uint64_t kResetOnFork = 0x01;  // SCHED_FLAG_RESET_ON_FORK
 
@@ -67,6 +72,14 @@ Urgency make_this_thread_urgent() {
   Attributes after;
   return get(after) && after.runtime_ns == kShortSliceNs ? Urgency::kShortSlice
                                                          : Urgency::kOrdinary;
+}
+
+bool make_this_thread_give_way() {
+  Attributes attributes;
+  if (!get(attributes)) return false;
+  attributes.flags = kResetOnFork;
+  attributes.nice = std::max(attributes.nice, kGivesWay);
+  return set(attributes);
 }
 
 const char* to_string(Urgency urgency) {

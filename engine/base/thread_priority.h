@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How urgent the work of a thread is to the scheduler: for the threads that serve page faults, for
-// which somebody waits.
+// How urgent the work of a thread is to the scheduler: more than others' for the threads that serve
+// page faults, for which somebody waits, and less for those that fetch what nobody waits for.
 //
 // A fault that takes 40 us takes 4 ms when one of its threads has to wait for its turn on a CPU
 // behind threads that are always busy. A nice value does not help against the VMM's threads: the
@@ -28,6 +28,12 @@ enum class Urgency : uint8_t {
 // does not poll. What it must not do by mistake, the kernel's limit on real-time (95 % of a CPU)
 // bounds.
 Urgency make_this_thread_urgent();
+
+// Makes the calling thread give way to ordinary ones that want its CPU: it then has a quarter of
+// it, which is enough to come to an end on a host where all CPUs are busy. For a guest that runs
+// while its memory arrives: on a host with few CPUs it had half of one until all was there. False,
+// and the thread as it was, where the kernel refuses.
+bool make_this_thread_give_way();
 
 // The least that one of several threads got. Thread: any.
 class LeastUrgency {

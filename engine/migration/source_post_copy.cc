@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/base/thread_priority.h"
 #include "engine/memory/zero_scan.h"
 #include "engine/migration/farewell.h"
 #include "engine/migration/rail_ends.h"
@@ -285,6 +286,7 @@ void SourcePostCopy::take(const FetchProgress& progress) {
 // Only a help: what is not told to be zero is fetched. So a connection that is lost meanwhile is
 // not waited for.
 void SourcePostCopy::find_zeroes(const std::stop_token& stop) {
+  (void)make_this_thread_give_way();
   for (uint32_t block = 0; block < unlooked_.size(); ++block) {
     const GuestBlock& where = parts_.memory[block];
     ZeroPages message{.block = block, .runs = {}};

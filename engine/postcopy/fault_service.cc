@@ -17,7 +17,8 @@ namespace {
 // still looked for, since a thread that sleeps has to wait for its turn. Longer would take the CPU
 // from the guest, which computes between its faults.
 constexpr Clock::duration kLookForFaults = microseconds(50);
-// So long the answer is waited for before other faults are looked for: about as long as it takes.
+// Where a lane cannot sleep with the faults: so long the answer is waited for before other faults
+// are looked for, about as long as it takes.
 constexpr Clock::duration kAnswer = microseconds(30);
 // A sleeping lane looks this often whether its connection still lives.
 constexpr Clock::duration kSleep = milliseconds(50);
@@ -48,6 +49,8 @@ Status PageFetcher::serve_faults(FetchLane& lane, Endpoint& endpoint, const std:
   RETURN_IF_ERROR(wake_all());
 
   const bool sleeps = urgency == Urgency::kRealTime;
+  const bool sleeps_with_faults = sleeps && endpoint.sleep_with(faults_.fd());
+  const Clock::duration answer = sleeps_with_faults ? kSleep : kAnswer;
   const Clock::duration look = sleeps ? Clock::duration::zero() : kLookForFaults;
   std::array<PageFault, kFaultsAtOnce> faults;
   std::array<std::byte, kLaneMessageBytesMax> message;
@@ -62,7 +65,7 @@ Status PageFetcher::serve_faults(FetchLane& lane, Endpoint& endpoint, const std:
     }
     if (!lane.idle()) {
       busy = true;
-      const Deadline deadline = sleeps ? deadline_in(kAnswer) : Deadline::min();
+      const Deadline deadline = sleeps ? deadline_in(answer) : Deadline::min();
       RETURN_IF_ERROR(lane.take(deadline, [this](const Claim& claim) { note_arrival(claim); }));
     }
     waiters_.drop_missing(ledger_);

@@ -33,7 +33,8 @@ struct FetchRegions {
 struct Claim {
   uint32_t block;
   PageRun pages;
-  std::optional<Wait> wait;  // of somebody, for the first of them
+  std::optional<Wait> wait;   // of somebody, for the first of them
+  Clock::time_point asked{};  // when, if it is of interest
 };
 
 // Thread: one.

@@ -6,17 +6,12 @@
 #include <algorithm>
 #include <cstring>
 
+#include "engine/base/thread_priority.h"
 #include "engine/memory/zero_scan.h"
+#include "engine/postcopy/fetch_window.h"
 
 namespace godwit::postcopy {
 namespace {
-
-// What the background may have on its way: as much as the link carries in this time, so that a
-// fault that comes behind it on the link waits no longer.
-constexpr Clock::duration kWindow = milliseconds(2);
-constexpr uint64_t kWindowBytesMin = 512 * kKiB;
-constexpr uint64_t kWindowBytesMax = 8 * kMiB;
-constexpr uint64_t kBytesToMeasure = 4 * kMiB;
 
 std::vector<std::vector<std::atomic<uint64_t>>> make_words(const GuestMemory& memory) {
   std::vector<std::vector<std::atomic<uint64_t>>> words;
@@ -93,6 +88,7 @@ Status PageFetcher::run_lane(FetchKind kind, Endpoint& endpoint, const FetchRegi
 
 Status PageFetcher::run(FetchKind kind, Endpoint& endpoint, const FetchRegions& regions,
                         const std::stop_token& stop) {
+  if (kind == FetchKind::kBackground) (void)make_this_thread_give_way();
   FetchLane lane({memory_, ledger_, faults_}, endpoint, regions);
   const Status status = kind == FetchKind::kFaults ? serve_faults(lane, endpoint, stop)
                                                    : fetch_rest(lane, endpoint, stop);
@@ -112,16 +108,16 @@ Status PageFetcher::fetch_rest(FetchLane& lane, Endpoint& endpoint, const std::s
     std::unique_lock lock(mutex_);
     changed_.wait(lock, stop, [this] { return background_ || complete_ || ending_; });
   }
-  uint64_t window = kWindowBytesMin;
-  uint64_t bytes = 0;
-  Clock::time_point since = Clock::now();
+  FetchWindow window(Clock::now());
   const auto arrived = [&](const Claim& claim) {
-    bytes += claim.pages.page_count * memory_[claim.block].page_size_bytes;
+    const Clock::time_point now = Clock::now();
+    window.note_arrival(claim.pages.page_count * memory_[claim.block].page_size_bytes,
+                        now - claim.asked, now);
     note_arrival(claim);
   };
   std::array<std::byte, kLaneMessageBytesMax> message;
   while (!stop.stop_requested() && !ending_) {
-    RETURN_IF_ERROR(fill(lane, window));
+    RETURN_IF_ERROR(fill(lane, window.bytes()));
     if (lane.idle()) {
       // The last pages are with other lanes, which may be lost and give them back.
       if (ledger_.outstanding_pages() == 0) return {};
@@ -130,14 +126,6 @@ Status PageFetcher::fetch_rest(FetchLane& lane, Endpoint& endpoint, const std::s
       continue;
     }
     RETURN_IF_ERROR(lane.take(deadline_in(milliseconds(20)), arrived));
-    if (bytes >= kBytesToMeasure) {
-      const Clock::time_point now = Clock::now();
-      const double in_window = static_cast<double>(bytes) * to_seconds(kWindow) /
-                               std::max(to_seconds(now - since), 1e-6);
-      window = std::clamp(static_cast<uint64_t>(in_window), kWindowBytesMin, kWindowBytesMax);
-      bytes = 0;
-      since = now;
-    }
   }
   return {};
 }
@@ -154,8 +142,9 @@ Status PageFetcher::fill(FetchLane& lane, uint64_t window_bytes) {
     const auto next = order_.next(ledger_);
     if (!next) return {};
     const uint64_t size = next->pages.page_count * memory_[next->block].page_size_bytes;
-    (void)limiter_.reserve(size, Clock::now());
-    RETURN_IF_ERROR(lane.fetch({next->block, next->pages, std::nullopt}));
+    const Clock::time_point now = Clock::now();
+    (void)limiter_.reserve(size, now);
+    RETURN_IF_ERROR(lane.fetch({next->block, next->pages, std::nullopt, now}));
   }
   return {};
 }

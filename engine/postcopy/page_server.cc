@@ -56,7 +56,11 @@ uint32_t PageServer::losses() const {
 }
 
 void PageServer::run(Slot& slot, const std::stop_token& stop) {
-  if (slot.kind == FetchKind::kFaults) urgency_.note(make_this_thread_urgent());
+  if (slot.kind == FetchKind::kFaults) {
+    urgency_.note(make_this_thread_urgent());
+  } else {
+    (void)make_this_thread_give_way();
+  }
   Clock::duration back_off = kFirstBackOff;
   while (!stop.stop_requested()) {
     Status opened = open(slot);

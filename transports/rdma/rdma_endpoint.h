@@ -77,6 +77,7 @@ class RdmaEndpoint final : public Endpoint {
   Result<size_t> post_writes(std::span<const TransferOp> ops, SourceMemory memory) override;
   Result<size_t> post_reads(std::span<const TransferOp> ops) override;
   Result<size_t> poll(std::span<Completion> completions, Deadline deadline) override;
+  bool sleep_with(int fd) override;
   Status flush(Deadline deadline) override;
   // Returns when the message is posted.
   Status send(std::span<const std::byte> message, Deadline deadline) override;
@@ -168,6 +169,8 @@ class RdmaEndpoint final : public Endpoint {
   const std::string peer_;
   WakeEvent wake_event_;
   std::atomic<bool> shut_down_requested_{false};
+  int other_fd_ = -1;  // what the owner waits for as well
+  bool other_is_ready_ = false;
   std::optional<Error> error_;
 
   std::unique_ptr<MessageBuffers> buffers_;

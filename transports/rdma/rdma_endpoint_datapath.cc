@@ -69,14 +69,20 @@ Status RdmaEndpoint::post_read_of_flush_word() {
 }
 
 Result<size_t> RdmaEndpoint::poll(std::span<Completion> completions, Deadline deadline) {
+  other_is_ready_ = false;
   while (true) {
     progress();
     const size_t count = work_.take(completions);
     if (count > 0) return count;
     if (!alive()) return dead();
-    if (!work_.has_operations() || Clock::now() >= deadline) return 0;
+    if (!work_.has_operations() || other_is_ready_ || Clock::now() >= deadline) return 0;
     wait(deadline);
   }
+}
+
+bool RdmaEndpoint::sleep_with(int fd) {
+  other_fd_ = fd;
+  return true;
 }
 
 Status RdmaEndpoint::flush(Deadline deadline) {
@@ -292,7 +298,8 @@ void RdmaEndpoint::take_events() {
 }
 
 void RdmaEndpoint::wait(Deadline deadline) {
-  const bool little = work_.has_operations() && work_.requests_in_flight() <= kLittle;
+  const bool little =
+      other_fd_ < 0 && work_.has_operations() && work_.requests_in_flight() <= kLittle;
   const Deadline look_until =
       std::min(deadline, deadline_in(little ? options_.look_for_lone : options_.look_for));
   do {
@@ -319,11 +326,12 @@ void RdmaEndpoint::sleep(Deadline deadline) {
   }
   // What completed before the request gives no event.
   if (progress()) return;
-  std::array<pollfd, 5> polled{{{completion_channel_->fd, POLLIN, 0},
+  std::array<pollfd, 6> polled{{{completion_channel_->fd, POLLIN, 0},
                                 {channel_->fd, POLLIN, 0},
                                 {wake_event_.fd(), POLLIN, 0},
                                 {device_->port_watch().fd(), POLLIN, 0},
-                                {mailbox_->fd(), POLLIN, 0}}};
+                                {mailbox_->fd(), POLLIN, 0},
+                                {other_fd_, POLLIN, 0}}};  // which poll(2) skips when negative
   Deadline until = std::min({deadline, next_sign_of_life_, stopped_until_.value_or(deadline)});
   if (!work_.is_complete(sign_of_life_)) until = std::min(until, sign_of_life_until_);
   const int timeout = milliseconds_until(until);
@@ -335,6 +343,7 @@ void RdmaEndpoint::sleep(Deadline deadline) {
       ibv_ack_cq_events(queue, 1);
   }
   if (polled[1].revents != 0) take_events();
+  other_is_ready_ = polled[5].revents != 0;
 }
 
 }  // namespace godwit

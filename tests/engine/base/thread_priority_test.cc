@@ -40,6 +40,17 @@ TEST(ThreadPriority, LeavesThreadsThatAnUrgentOneStartsOrdinary) {
   }).join();
 }
 
+TEST(ThreadPriority, MakesAThreadGiveWayAndNoOther) {
+  const int before = getpriority(PRIO_PROCESS, 0);
+  if (before > 5) GTEST_SKIP() << "this process gives way already";
+  std::thread([] {
+    EXPECT_TRUE(make_this_thread_give_way());
+    EXPECT_EQ(getpriority(PRIO_PROCESS, 0), 5);
+    EXPECT_EQ(policy_of_this_thread(), SCHED_OTHER);
+  }).join();
+  EXPECT_EQ(getpriority(PRIO_PROCESS, 0), before);
+}
+
 TEST(ThreadPriority, IsNotRealTimeWhereThatMayEndTheProcess) {
   rlimit before{};
   ASSERT_EQ(getrlimit(RLIMIT_RTTIME, &before), 0);
