@@ -58,4 +58,9 @@ Status map_present_pages(const GuestBlock& block) {
   return {};
 }
 
+Status map_present_pages(const GuestMemory& memory) {
+  for (const GuestBlock& block : memory) RETURN_IF_ERROR(map_present_pages(block));
+  return {};
+}
+
 }  // namespace godwit

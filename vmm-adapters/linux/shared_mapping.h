@@ -43,5 +43,6 @@ class SharedMapping {
 // It reads one byte in 64 KiB: a read fault on shared memory maps the 16 pages around it, writable.
 // Measured 0.05 s/GiB, against 0.21 s/GiB with MADV_POPULATE_WRITE.
 Status map_present_pages(const GuestBlock& block);
+Status map_present_pages(const GuestMemory& memory);
 
 }  // namespace godwit

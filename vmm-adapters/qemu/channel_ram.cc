@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <string_view>
 
+#include "vmm-adapters/linux/shared_mapping.h"
+
 namespace godwit::qemu {
 namespace {
 
@@ -38,7 +40,9 @@ Result<GuestRam> open_channel_ram(const std::string& qmp_path, Side side, Deadli
   ASSIGN_OR_RETURN(const std::unique_ptr<QmpClient> client, QmpClient::connect(qmp_path, deadline));
   ASSIGN_OR_RETURN(const pid_t pid, client->peer_pid());
   RETURN_IF_ERROR(check_capabilities(*client, side, deadline));
-  return GuestRam::open(*client, pid, RamChoice::kShared, deadline);
+  ASSIGN_OR_RETURN(GuestRam ram, GuestRam::open(*client, pid, RamChoice::kShared, deadline));
+  if (side == Side::kDestination) RETURN_IF_ERROR(map_present_pages(ram.memory()));
+  return ram;
 }
 
 Status check_channel_of(const GuestRam& ram, int socket) {

@@ -7,6 +7,7 @@
 
 #include "engine/base/check.h"
 #include "engine/session/process_identity.h"
+#include "vmm-adapters/linux/shared_mapping.h"
 #include "vmm-adapters/linux/unix_stream.h"
 #include "vmm-adapters/qemu/guest_ram.h"
 #include "vmm-adapters/qemu/migration_settings.h"
@@ -52,6 +53,7 @@ Status QemuChannelDestination::set_up() {
       qemu::GuestRam::open(*client_, pid, qemu::RamChoice::kShared, command_deadline());
   if (ram) {
     ram_ = std::move(*ram);
+    RETURN_IF_ERROR(map_present_pages(ram_->memory()));
   } else {
     memory_note_ = "pages stay in the stream: " + to_string(ram.error());
   }

@@ -100,7 +100,7 @@ Status DirectDestinationGuest::set_up() {
       ram_, qemu::GuestRam::open(*client_, pid_, qemu::RamChoice::kMoved, command_deadline()));
   RETURN_IF_ERROR(qemu::check_foreign_writers(pid_, ram_->files()));
   ASSIGN_OR_RETURN(identity_, qemu::query_identity(*client_, command_deadline()));
-  for (const GuestBlock& block : ram_->memory()) RETURN_IF_ERROR(map_present_pages(block));
+  RETURN_IF_ERROR(map_present_pages(ram_->memory()));
   // All that can be taken back is done early, so that the switchover does not wait for it.
   ASSIGN_OR_RETURN(version_, qemu::query_version(*client_, command_deadline()));
   ASSIGN_OR_RETURN(settings_, qemu::MigrationSettings::apply(*client_, qemu::Side::kDestination,
