@@ -160,21 +160,7 @@ ExitCode exit_code_of(MigrationStatus status) {
 }
 
 MigrationStatus status_of(const Error& error) {
-  switch (error.code) {
-    case Errc::kRefused:
-      return MigrationStatus::kRefused;
-    case Errc::kCancelled:
-      return MigrationStatus::kCancelled;
-    case Errc::kInDoubt:
-      return MigrationStatus::kInDoubt;
-    case Errc::kPeerLost:
-    case Errc::kCorrupt:
-    case Errc::kTimeout:
-    case Errc::kSystem:
-    case Errc::kGuest:
-      return MigrationStatus::kFailed;
-  }
-  CHECK(false && "an Errc outside its enumerators");
+  return error.code == Errc::kInDoubt ? MigrationStatus::kInDoubt : status_before_commit(error);
 }
 
 std::string render_report_text(const MigrationReport& report, SessionRole role,

@@ -10,6 +10,12 @@ void note_rail(MigrationReport& report, const std::string& rail, const Error& re
   report.transport_note += fmt::format("{}: {}", rail, to_string(reason));
 }
 
+MigrationStatus status_before_commit(const Error& error) {
+  if (error.code == Errc::kRefused) return MigrationStatus::kRefused;
+  if (error.code == Errc::kCancelled) return MigrationStatus::kCancelled;
+  return MigrationStatus::kFailed;
+}
+
 const char* to_string(MigrationStatus status) {
   switch (status) {
     case MigrationStatus::kCompleted:

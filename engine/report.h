@@ -27,6 +27,9 @@ enum class MigrationStatus : uint8_t {
   kInDoubt = 5,    // committed, but the destination's answer is missing: docs/in-doubt.md
 };
 
+// How a migration ended that this error ended before the commit.
+MigrationStatus status_before_commit(const Error& error);
+
 // Who could write guest memory while a round's pages were found.
 enum class RoundKind : uint8_t {
   kLive = 1,      // the guest ran

@@ -103,9 +103,7 @@ void ChannelDestination::give_up(const Error& error) {
     return enter(DestinationState::kInDoubt);
   }
   if (opened_) (void)parts_.guest.abandon();
-  report_.status = error.code == Errc::kRefused     ? MigrationStatus::kRefused
-                   : error.code == Errc::kCancelled ? MigrationStatus::kCancelled
-                                                    : MigrationStatus::kFailed;
+  report_.status = status_before_commit(error);
   enter(DestinationState::kFailed);
 }
 

@@ -167,9 +167,7 @@ void ChannelSource::give_up(const Error& error) {
                         .value();
     return enter(SourceState::kFailed);
   }
-  report_.status = error.code == Errc::kRefused     ? MigrationStatus::kRefused
-                   : error.code == Errc::kCancelled ? MigrationStatus::kCancelled
-                                                    : MigrationStatus::kFailed;
+  report_.status = status_before_commit(error);
   enter(SourceState::kFailed);
 }
 

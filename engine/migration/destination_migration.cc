@@ -439,9 +439,7 @@ void DestinationMigration::give_up(const Error& error) {
     }
   }
   if (guest_prepared_) (void)parts_.guest.abandon();
-  report_.status = error.code == Errc::kRefused     ? MigrationStatus::kRefused
-                   : error.code == Errc::kCancelled ? MigrationStatus::kCancelled
-                                                    : MigrationStatus::kFailed;
+  report_.status = status_before_commit(error);
   enter(DestinationState::kFailed);
 }
 

@@ -280,9 +280,7 @@ void SourceMigration::give_up(const Error& error) {
     if (reason) report_.error = reason;
   }
   if (!link_->peer_gave_up()) (void)link_->send(Abort{error.code, to_string(error)});
-  report_.status = error.code == Errc::kRefused     ? MigrationStatus::kRefused
-                   : error.code == Errc::kCancelled ? MigrationStatus::kCancelled
-                                                    : MigrationStatus::kFailed;
+  report_.status = status_before_commit(error);
   enter(SourceState::kFailed);
 }
 
