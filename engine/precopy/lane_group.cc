@@ -18,6 +18,9 @@ constexpr Clock::duration kRetryInterval = milliseconds(250);
 constexpr Clock::duration kLookInterval = milliseconds(50);
 // A lane makes sure of its chunks when it has sent this many: what a loss costs is bounded by it.
 constexpr size_t kUnconfirmedChunksMax = 64;
+// And this often in the time in which something has to arrive: a slow lane, too, shows that it is
+// a way while others are lost.
+constexpr int kConfirmsPerStall = 4;
 // What a lane begins of a chunk at a time: less when its rail has become slow, so that more is left
 // for others to take over.
 constexpr uint64_t kBiteBytes = 512 * kKiB;
@@ -306,12 +309,19 @@ void LaneGroup::work(Slot& slot) {
 
 // On success everything that it took lies in the destination's memory.
 Status LaneGroup::send_chunks(Slot& slot, const PageTransfer& transfer) {
+  Clock::time_point confirmed = Clock::now();
+  const auto is_time_to_confirm = [&] {
+    return slot.taken.size() >= kUnconfirmedChunksMax ||
+           Clock::now() - confirmed >= context_.stall_max / kConfirmsPerStall;
+  };
   // A lane of last resort makes room as soon as there is a better one.
   while (!is_last_resort(slot.rail) || lanes_alive_normally_ == 0) {
     if (!open_chunk(slot, transfer)) break;
     RETURN_IF_ERROR(send_open_chunk(slot, transfer));
     collect(slot);
-    if (slot.taken.size() >= kUnconfirmedChunksMax) RETURN_IF_ERROR(confirm(slot, transfer));
+    if (!is_time_to_confirm()) continue;
+    RETURN_IF_ERROR(confirm(slot, transfer));
+    confirmed = Clock::now();
   }
   // A lane that had nothing to send has nothing to wait for either.
   return slot.taken.empty() ? Status() : confirm(slot, transfer);
