@@ -4,7 +4,8 @@
 // the key or kFree. Who adds first stores the key and then looks whether the page has come; who
 // brings a page first marks it received and then looks for keys. In between both modify the count
 // (a fence would do as well, and the thread sanitizer does not know fences): the later of the two
-// sees what the earlier one had done before.
+// sees what the earlier one had done before. A slot is counted before anybody can take it, so that
+// the count is never less than what waits.
 #include "engine/postcopy/fault_waiters.h"
 
 namespace godwit::postcopy {
@@ -33,8 +34,9 @@ void FaultWaiters::add(const PageLedger& ledger, PageClaim page, const Wait& wai
     uint64_t free = kFree;
     if (!slot.page.compare_exchange_strong(free, kOwned)) continue;
     slot.wait = wait;
-    slot.page.store(key);
     count_.fetch_add(1);
+    slot.page.store(key);
+    count_.fetch_add(0);
     const PageState state = ledger.state(page.block, page.pages.first_page);
     if (state == PageState::kInFlight || !take(slot, key)) return;
     if (state == PageState::kReceived) ended(wait);

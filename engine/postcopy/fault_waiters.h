@@ -55,7 +55,7 @@ class FaultWaiters {
   std::optional<Wait> take(Slot& slot, uint64_t key);
 
   std::array<Slot, kRoom> slots_;
-  std::atomic<uint32_t> count_{0};  // wraps for a moment where a slot is taken before it is counted
+  std::atomic<uint32_t> count_{0};  // of slots that are not free, or more for a moment
 };
 
 }  // namespace godwit::postcopy

@@ -75,6 +75,7 @@ TEST_F(FaultWaitersTest, KeepsNoMoreThanThereIsRoomFor) {
 // Those who wait and those who bring pages at once: every wait ends, once.
 TEST(FaultWaitersRace, EndsEveryWaitOnce) {
   constexpr uint64_t kPages = 20'000;
+  constexpr uint64_t kGuests = 2;  // each waits for its page of those that are on their way at once
   test::Pages pages;
   PageLedger ledger{pages.add(kPages).memory(), pages.received()};
   FaultWaiters waiters;
@@ -86,25 +87,29 @@ TEST(FaultWaitersRace, EndsEveryWaitOnce) {
   };
   std::atomic<uint64_t> claimed{0};  // pages below are in flight or received
 
-  std::jthread lane([&] {
-    for (uint64_t page = 0; page < kPages; ++page) {
-      ASSERT_TRUE(ledger.claim(0, {page, 1}));
-      claimed.store(page + 1);
-      ledger.mark_received(0, {page, 1});
-      waiters.arrived({0, {page, 1}}, note);
+  std::vector<std::jthread> threads;
+  threads.emplace_back([&] {
+    for (uint64_t first = 0; first < kPages; first += kGuests) {
+      ASSERT_TRUE(ledger.claim(0, {first, kGuests}));
+      claimed.store(first + kGuests);
+      for (uint64_t page = first; page < first + kGuests; ++page) {
+        ledger.mark_received(0, {page, 1});
+        waiters.arrived({0, {page, 1}}, note);
+      }
     }
   });
-  std::jthread guest([&] {
-    for (uint64_t seen = 0; seen < kPages;) {
-      const uint64_t now = claimed.load();
-      if (now == seen) continue;
-      seen = now;
-      begun.fetch_add(1);
-      waiters.add(ledger, {0, {seen - 1, 1}}, {Clock::now(), 5}, note);
-    }
-  });
-  lane.join();
-  guest.join();
+  for (uint64_t guest = 1; guest <= kGuests; ++guest) {
+    threads.emplace_back([&, guest] {
+      for (uint64_t seen = 0; seen < kPages;) {
+        const uint64_t now = claimed.load();
+        if (now == seen) continue;
+        seen = now;
+        begun.fetch_add(1);
+        waiters.add(ledger, {0, {seen - guest, 1}}, {Clock::now(), 5}, note);
+      }
+    });
+  }
+  threads.clear();
 
   EXPECT_EQ(ended.load(), begun.load());
 }
