@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tests/conformance/connected_pair.h"
+#include "tests/support/same_bytes.h"
 
 namespace godwit::conformance {
 namespace {
@@ -146,8 +147,7 @@ TEST_P(TransportEnding, AWriteToARegionThatDoesNotAllowItTouchesNothing) {
 
   EXPECT_EQ(error.code, Errc::kCorrupt) << to_string(error);
   EXPECT_EQ(completions[0], 1);
-  EXPECT_TRUE(std::ranges::all_of(destination_memory_.bytes(),
-                                  [](std::byte byte) { return byte == std::byte{0}; }));
+  EXPECT_TRUE(test::all_bytes_are(destination_memory_.bytes(), std::byte{0}));
 }
 
 TEST_P(TransportEnding, ARegionThatIsGoneCanNotBeWrittenAnyMore) {

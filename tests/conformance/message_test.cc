@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/conformance/connected_pair.h"
+#include "tests/support/same_bytes.h"
 
 namespace godwit::conformance {
 namespace {
@@ -43,7 +44,7 @@ TEST_P(TransportMessage, MessagesOfAllSizesArriveInOrder) {
   for (uint32_t i = 0; i < sizes.size(); ++i) {
     Result<size_t> size = endpoints_.destination->receive(buffer, deadline_in(kTestTime));
     ASSERT_TRUE(size) << to_string(size.error());
-    EXPECT_TRUE(std::ranges::equal(std::span(buffer).first(*size), numbered_message(i, sizes[i])));
+    EXPECT_TRUE(test::same_bytes(std::span(buffer).first(*size), numbered_message(i, sizes[i])));
   }
 }
 
@@ -61,7 +62,7 @@ TEST_P(TransportMessage, MoreMessagesThanAnyBufferHoldsWaitForTheReceiver) {
   for (uint32_t i = 0; i < messages; ++i) {
     Result<size_t> size = endpoints_.destination->receive(buffer, deadline_in(kTestTime));
     ASSERT_TRUE(size) << to_string(size.error());
-    ASSERT_TRUE(std::ranges::equal(std::span(buffer).first(*size), numbered_message(i, kSize)));
+    ASSERT_TRUE(test::same_bytes(std::span(buffer).first(*size), numbered_message(i, kSize)));
   }
 }
 
@@ -78,8 +79,7 @@ TEST_P(TransportMessage, AMessageArrivesAfterTheWritesBeforeIt) {
     std::array<std::byte, 4> message;
     for (uint32_t round = 0; round < kRounds; ++round) {
       ASSERT_TRUE(endpoints_.destination->receive(message, deadline_in(kTestTime)));
-      ASSERT_TRUE(
-          std::ranges::all_of(to.bytes(), [&](std::byte byte) { return byte == value_of(round); }));
+      ASSERT_TRUE(test::all_bytes_are(to.bytes(), value_of(round)));
       ASSERT_TRUE(endpoints_.destination->send(message, deadline_in(kTestTime)));
     }
   });

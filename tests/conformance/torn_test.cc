@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tests/conformance/connected_pair.h"
+#include "tests/support/same_bytes.h"
 
 namespace godwit::conformance {
 namespace {
@@ -82,7 +83,7 @@ TEST_P(TransportTorn, PagesThatChangeOnTheirWayAreNamedAndOnlyThey) {
   // Sent again when nobody writes, it is right.
   transfer_all(*endpoints_.source, ops_, SourceMemory::kFrozen,
                [](const Completion& completion) { EXPECT_EQ(completion.status, OpStatus::kOk); });
-  EXPECT_TRUE(std::ranges::equal(source_memory_.bytes(), destination_memory_.bytes()));
+  EXPECT_TRUE(test::same_bytes(source_memory_.bytes(), destination_memory_.bytes()));
 }
 
 TEST_P(TransportTorn, FrozenMemoryThatChangesEndsTheConnectionAndBothSidesSayWhy) {

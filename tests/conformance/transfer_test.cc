@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tests/conformance/connected_pair.h"
+#include "tests/support/same_bytes.h"
 
 namespace godwit::conformance {
 namespace {
@@ -40,8 +41,8 @@ class TransportTransfer : public testing::TestWithParam<TransportKind> {
   }
 
   bool same_bytes(uint64_t source_offset, uint64_t destination_offset, uint64_t size) {
-    return std::ranges::equal(source_memory_.bytes().subspan(source_offset, size),
-                              destination_memory_.bytes().subspan(destination_offset, size));
+    return test::same_bytes(source_memory_.bytes().subspan(source_offset, size),
+                            destination_memory_.bytes().subspan(destination_offset, size));
   }
 
   // Pages that go from i to (i * stride) % kPages: no two neighbours stay together.
@@ -137,8 +138,8 @@ TEST_P(TransportTransfer, AReadSeesTheWritePostedBeforeIt) {
     completed += endpoints_.source->poll(completions, deadline_in(kTestTime)).value();
   }
 
-  EXPECT_TRUE(std::ranges::equal(source_memory_.bytes().subspan(0, 256 * kKiB),
-                                 source_memory_.bytes().subspan(1 * kMiB, 256 * kKiB)));
+  EXPECT_TRUE(test::same_bytes(source_memory_.bytes().subspan(0, 256 * kKiB),
+                               source_memory_.bytes().subspan(1 * kMiB, 256 * kKiB)));
 }
 
 TEST_P(TransportTransfer, RandomTransfersAreByteExact) {
@@ -159,7 +160,7 @@ TEST_P(TransportTransfer, RandomTransfersAreByteExact) {
   transfer_all(*endpoints_.source, ops, SourceMemory::kFrozen,
                [](const Completion& completion) { EXPECT_EQ(completion.status, OpStatus::kOk); });
 
-  EXPECT_TRUE(std::ranges::equal(expected, destination_memory_.bytes()));
+  EXPECT_TRUE(test::same_bytes(expected, destination_memory_.bytes()));
 }
 
 // Writes all of `memory` to `remote` again and again, 64 MiB in total.
@@ -197,8 +198,8 @@ TEST_P(TransportTransfer, BothSidesWriteAtOnce) {
   EXPECT_TRUE(endpoints_.source->receive(answer, deadline_in(kTestTime)));
   destination.join();
 
-  EXPECT_TRUE(std::ranges::equal(source_memory_.bytes(), destination_memory_.bytes()));
-  EXPECT_TRUE(std::ranges::equal(back_from.bytes(), back_to.bytes()));
+  EXPECT_TRUE(test::same_bytes(source_memory_.bytes(), destination_memory_.bytes()));
+  EXPECT_TRUE(test::same_bytes(back_from.bytes(), back_to.bytes()));
 }
 
 INSTANTIATE_TEST_SUITE_P(All, TransportTransfer, testing::ValuesIn(all_transport_kinds()),

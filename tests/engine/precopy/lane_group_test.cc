@@ -14,6 +14,7 @@
 
 #include "engine/base/check.h"
 #include "engine/migration/destination_lanes.h"
+#include "tests/support/same_bytes.h"
 #include "transports/loopback/loopback_transport.h"
 
 namespace godwit::precopy {
@@ -113,7 +114,7 @@ class Hosts final : public LaneOpener {
     if (!begun) return testing::AssertionFailure() << to_string(begun.error());
     const auto result = lanes.finish([] {});
     if (!result) return testing::AssertionFailure() << to_string(result.error());
-    if (!std::ranges::equal(here_, there_)) return testing::AssertionFailure() << "other bytes";
+    if (!test::same_bytes(here_, there_)) return testing::AssertionFailure() << "other bytes";
     return testing::AssertionSuccess();
   }
 

@@ -12,6 +12,7 @@
 #include <ostream>
 
 #include "tests/engine/relay/placing_rig.h"
+#include "tests/support/same_bytes.h"
 
 namespace godwit::relay {
 namespace {
@@ -71,7 +72,8 @@ class Reader {
       while (at_ < record.index) apply(script_[at_++], source_, memory_);
       std::vector<std::byte> content(record.size);
       ASSERT_TRUE(read_all(fd, content));
-      ASSERT_TRUE(content == content_of(script_[record.index])) << "of record " << record.index;
+      ASSERT_TRUE(test::same_bytes(content, content_of(script_[record.index])))
+          << "of record " << record.index;
       ASSERT_TRUE(record.kind == RecordKind::kPass || is_in_place(record));
       if (record.kind == RecordKind::kQuietCheck) gate.open();
     }
@@ -279,7 +281,7 @@ TEST(PlacingFromTheStream, KeepsWhatIsOnItsWay) {
   std::byte more{};
   EXPECT_FALSE(read_all(rig.far(), {&more, 1}));
   rig.finish();
-  EXPECT_TRUE(std::ranges::equal(destination.memory()[2].memory, model[2]));
+  EXPECT_TRUE(test::same_bytes(destination.memory()[2].memory, model[2]));
 }
 
 // A guest that writes while its pages are sent. Its VMM, which sees that, sends those pages again.

@@ -15,6 +15,7 @@
 #include "engine/relay/relay_destination.h"
 #include "engine/relay/relay_source.h"
 #include "tests/engine/relay/socket_pair.h"
+#include "tests/support/same_bytes.h"
 #include "transports/loopback/loopback_control_channel.h"
 #include "transports/loopback/loopback_transport.h"
 #include "vmm-adapters/linux/unix_stream.h"
@@ -127,9 +128,9 @@ TEST_F(Relay, CarriesBothWays) {
   });
   std::vector<std::byte> back_here;
   std::jthread near_reader([&] { back_here = read_all(near_.get()); });
-  EXPECT_TRUE(read_all(far_.get()) == there);
+  EXPECT_TRUE(test::same_bytes(read_all(far_.get()), there));
   near_reader.join();
-  EXPECT_TRUE(back_here == back);
+  EXPECT_TRUE(test::same_bytes(back_here, back));
   finish();
   ASSERT_TRUE(sent_) << to_string(sent_.error());
   ASSERT_TRUE(arrived_) << to_string(arrived_.error());
@@ -171,7 +172,7 @@ TEST_F(Relay, HoldsUpAWriterWhoseReaderRests) {
     EXPECT_TRUE(write_all(near_.get(), std::span(bytes).subspan(taken), 6));
     ::shutdown(near_.get(), SHUT_WR);
   });
-  EXPECT_TRUE(read_all(far_.get()) == bytes);
+  EXPECT_TRUE(test::same_bytes(read_all(far_.get()), bytes));
   far_.reset();
   finish();
   EXPECT_TRUE(sent_) << to_string(sent_.error());

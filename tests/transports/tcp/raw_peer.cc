@@ -10,6 +10,7 @@
 
 #include "engine/base/check.h"
 #include "tests/support/connected_endpoints.h"
+#include "tests/support/same_bytes.h"
 #include "transports/tcp/checksum.h"
 #include "transports/tcp/handshake.h"
 #include "transports/tcp/payload_checksums.h"
@@ -91,14 +92,12 @@ GuardedMemory::~GuardedMemory() {
 }
 
 bool GuardedMemory::others_untouched() const {
-  const auto is_canary = [](std::byte byte) { return byte == kCanary; };
-  return std::ranges::all_of(bytes_.first(kCanaryBytes), is_canary) &&
-         std::ranges::all_of(bytes_.subspan(kCanaryBytes + kRegionBytes), is_canary);
+  return test::all_bytes_are(bytes_.first(kCanaryBytes), kCanary) &&
+         test::all_bytes_are(bytes_.subspan(kCanaryBytes + kRegionBytes), kCanary);
 }
 
 bool GuardedMemory::writable_untouched() const {
-  return std::ranges::all_of(bytes_.subspan(kCanaryBytes, kRegionBytes),
-                             [](std::byte byte) { return byte == kCanary; });
+  return test::all_bytes_are(bytes_.subspan(kCanaryBytes, kRegionBytes), kCanary);
 }
 
 Attack::Attack(Owner owner, TcpOptions options)
