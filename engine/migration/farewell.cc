@@ -9,7 +9,7 @@
 namespace godwit {
 namespace {
 
-constexpr Clock::duration kRetryPause = milliseconds(100);
+constexpr Clock::duration kComeBackPause = milliseconds(100);
 
 Hello hello_of(const Farewell& farewell, Role role) {
   return {.protocol_version = kProtocolVersion,
@@ -57,8 +57,8 @@ bool await_released(ControlLink& link, Deadline deadline) {
 }
 
 void pause_before(Deadline deadline) {
-  std::this_thread::sleep_for(
-      std::clamp<Clock::duration>(deadline - Clock::now(), Clock::duration::zero(), kRetryPause));
+  std::this_thread::sleep_for(std::clamp<Clock::duration>(deadline - Clock::now(),
+                                                          Clock::duration::zero(), kComeBackPause));
 }
 
 }  // namespace

@@ -91,9 +91,9 @@ Status PageServer::open(Slot& slot) {
 
 Status PageServer::open_by(Slot& slot, size_t rail) {
   ASSIGN_OR_RETURN(precopy::OpenedLane lane, opener_.open(rail));
-  RETURN_IF_ERROR(
-      lane.endpoint->send(encode_lane_message(FetchLane{slot.kind, static_cast<uint32_t>(rail)}),
-                          deadline_in(seconds(2))));
+  RETURN_IF_ERROR(lane.endpoint->send(
+      encode_lane_message(godwit::FetchLane{slot.kind, static_cast<uint32_t>(rail)}),
+      deadline_in(seconds(2))));
   std::lock_guard lock(mutex_);
   if (ending_) lane.endpoint->shut_down();
   slot.endpoint = std::move(lane.endpoint);

@@ -11,9 +11,9 @@
 namespace godwit::postcopy {
 namespace {
 
-constexpr uint64_t kWindowBytesMin = 32 * kKiB;
-constexpr uint64_t kWindowBytesMax = 2 * kMiB;
-constexpr uint64_t kHugeWindowBytesMax = 16 * kMiB;  // of pages that are 2 MiB or more each
+constexpr uint64_t kReadAheadBytesMin = 32 * kKiB;
+constexpr uint64_t kReadAheadBytesMax = 2 * kMiB;
+constexpr uint64_t kHugeReadAheadBytesMax = 16 * kMiB;  // of pages that are 2 MiB or more each
 constexpr auto kWordPages = static_cast<int64_t>(kPagesPerWord);
 
 int64_t pages_in(uint64_t bytes, uint64_t page_size_bytes) {
@@ -29,8 +29,9 @@ PageRun run(int64_t first, int64_t count) {
 ReadAhead::ReadAhead(const GuestMemory& memory) {
   for (const GuestBlock& block : memory) {
     const uint64_t size = block.page_size_bytes;
-    const uint64_t bytes_max = size < kWindowBytesMax ? kWindowBytesMax : kHugeWindowBytesMax;
-    blocks_.push_back({static_cast<int64_t>(block.page_count()), pages_in(kWindowBytesMin, size),
+    const uint64_t bytes_max =
+        size < kReadAheadBytesMax ? kReadAheadBytesMax : kHugeReadAheadBytesMax;
+    blocks_.push_back({static_cast<int64_t>(block.page_count()), pages_in(kReadAheadBytesMin, size),
                        pages_in(bytes_max, size)});
   }
 }

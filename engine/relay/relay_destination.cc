@@ -21,23 +21,18 @@ namespace {
 constexpr Clock::duration kLanesMax = seconds(30);
 constexpr Clock::duration kFarewellMax = seconds(2);
 
-struct Lane {
-  size_t rail;  // of those that are accepted
-  std::unique_ptr<Endpoint> endpoint;
-};
-
-struct LanePair {
-  std::unique_ptr<Endpoint> outgoing;
-  std::unique_ptr<Endpoint> incoming;
-  size_t rail;
-  uint32_t rail_there;  // of OpenStream::rails
-};
-
 }  // namespace
 
 // Where lanes come in: all rails at once, until one of them has both directions.
 class RelayDestination::Doors {
  public:
+  struct LanePair {
+    std::unique_ptr<Endpoint> outgoing;
+    std::unique_ptr<Endpoint> incoming;
+    size_t rail;          // of those that are accepted
+    uint32_t rail_there;  // of OpenStream::rails
+  };
+
   Doors(std::vector<std::unique_ptr<Listener>>& listeners, ControlChannel& control,
         Interruption& interruption)
       : listeners_(listeners),
@@ -60,6 +55,11 @@ class RelayDestination::Doors {
   }
 
  private:
+  struct Lane {
+    size_t rail;
+    std::unique_ptr<Endpoint> endpoint;
+  };
+
   void close() {
     std::lock_guard lock(mutex_);
     closed_ = true;
@@ -158,7 +158,7 @@ Result<StreamTraffic> RelayDestination::pass_on() {
   ASSIGN_OR_RETURN(target_, parts_.connect(offer));
   RETURN_IF_ERROR(answer(offer));
 
-  LanePair lanes;
+  Doors::LanePair lanes;
   {
     Doors doors(rails_.listeners, parts_.control, interruption_);
     ASSIGN_OR_RETURN(lanes, doors.wait(deadline_in(kLanesMax)));

@@ -59,9 +59,9 @@ void describe(Fields& fields, OneOf<StreamDrained> auto& message) {
 }
 
 // Names in the order of LaneMessage.
-constexpr const char* kNames[] = {"ZeroRuns",  "RoundEnd",     "RoundDone",
-                                  "FetchLane", "StreamFilled", "StreamDrained"};
-static_assert(std::size(kNames) == std::variant_size_v<LaneMessage>);
+constexpr const char* kLaneNames[] = {"ZeroRuns",  "RoundEnd",     "RoundDone",
+                                      "FetchLane", "StreamFilled", "StreamDrained"};
+static_assert(std::size(kLaneNames) == std::variant_size_v<LaneMessage>);
 static_assert(1 + 4 + 1 + 4 + kZeroRunsMax * sizeof(PageRun) <= kLaneMessageBytesMax);
 
 template <typename Message>
@@ -77,7 +77,7 @@ Result<LaneMessage> decode_fields(std::span<const std::byte> fields_bytes, const
 }  // namespace
 
 const char* name_of(const LaneMessage& message) {
-  return kNames[message.index()];
+  return kLaneNames[message.index()];
 }
 
 std::vector<std::byte> encode_lane_message(const LaneMessage& message) {
@@ -102,17 +102,17 @@ Result<LaneMessage> decode_lane_message(std::span<const std::byte> bytes) {
   const auto type = std::to_integer<unsigned>(bytes[0]);
   switch (type) {
     case 1:
-      return decode_fields<ZeroRuns>(fields_bytes, kNames[0]);
+      return decode_fields<ZeroRuns>(fields_bytes, kLaneNames[0]);
     case 2:
-      return decode_fields<RoundEnd>(fields_bytes, kNames[1]);
+      return decode_fields<RoundEnd>(fields_bytes, kLaneNames[1]);
     case 3:
-      return decode_fields<RoundDone>(fields_bytes, kNames[2]);
+      return decode_fields<RoundDone>(fields_bytes, kLaneNames[2]);
     case 4:
-      return decode_fields<FetchLane>(fields_bytes, kNames[3]);
+      return decode_fields<FetchLane>(fields_bytes, kLaneNames[3]);
     case 5:
-      return decode_fields<StreamFilled>(fields_bytes, kNames[4]);
+      return decode_fields<StreamFilled>(fields_bytes, kLaneNames[4]);
     case 6:
-      return decode_fields<StreamDrained>(fields_bytes, kNames[5]);
+      return decode_fields<StreamDrained>(fields_bytes, kLaneNames[5]);
     default:
       return fail(Errc::kCorrupt, "lane message of unknown type {}", type);
   }

@@ -279,22 +279,22 @@ template <typename Fields>
 void describe(Fields&, OneOf<StreamClosed> auto&) {}
 
 // Names in the order of ControlMessage.
-constexpr const char* kNames[] = {"Hello",          "Offer",           "Accept",
-                                  "Refuse",         "CloseLane",       "LaneClosed",
-                                  "LanesReady",     "StatePiece",      "StateEnd",
-                                  "VerifyRequest",  "VerifyHashes",    "VerifyResult",
-                                  "MemoryComplete", "Ready",           "Commit",
-                                  "Running",        "Returned",        "Abort",
-                                  "Heartbeat",      "PreparePostCopy", "PostCopyPrepared",
-                                  "MissingPages",   "ZeroPages",       "FetchProgress",
-                                  "FetchComplete",  "Released",        "OpenStream",
-                                  "StreamOpened",   "StreamClosed"};
-static_assert(std::size(kNames) == std::variant_size_v<ControlMessage>);
+constexpr const char* kControlNames[] = {"Hello",          "Offer",           "Accept",
+                                         "Refuse",         "CloseLane",       "LaneClosed",
+                                         "LanesReady",     "StatePiece",      "StateEnd",
+                                         "VerifyRequest",  "VerifyHashes",    "VerifyResult",
+                                         "MemoryComplete", "Ready",           "Commit",
+                                         "Running",        "Returned",        "Abort",
+                                         "Heartbeat",      "PreparePostCopy", "PostCopyPrepared",
+                                         "MissingPages",   "ZeroPages",       "FetchProgress",
+                                         "FetchComplete",  "Released",        "OpenStream",
+                                         "StreamOpened",   "StreamClosed"};
+static_assert(std::size(kControlNames) == std::variant_size_v<ControlMessage>);
 
 template <size_t kIndex>
 Result<ControlMessage> decode_alternative(std::span<const std::byte> fields_bytes) {
   std::variant_alternative_t<kIndex, ControlMessage> message;
-  Decoder decoder(fields_bytes, kNames[kIndex]);
+  Decoder decoder(fields_bytes, kControlNames[kIndex]);
   FieldReader fields(decoder);
   describe(fields, message);
   RETURN_IF_ERROR(decoder.finish());
@@ -332,7 +332,7 @@ bool operator==(const AcceptedRail& left, const AcceptedRail& right) {
 }
 
 const char* name_of(const ControlMessage& message) {
-  return kNames[message.index()];
+  return kControlNames[message.index()];
 }
 
 std::vector<std::byte> encode(const ControlMessage& message) {

@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "engine/base/check.h"
+#include "transports/rdma/memory_address.h"
 #include "transports/rdma/rdma_endpoint.h"
 #include "transports/rdma/rdma_region.h"
 #include "transports/rdma/retry_timing.h"
@@ -22,11 +23,6 @@ constexpr int kLooksInARow = 16;
 // A queue pair that has stopped without an error of ours: how long to wait for the peer's reason,
 // which comes as a disconnect, or as the error of a request under way.
 constexpr auto kReasonMax = milliseconds(500);
-
-uint64_t address_of(std::span<const std::byte> bytes) {
-  // SAFETY: only as a number, which is how verbs names memory.
-  return reinterpret_cast<uint64_t>(bytes.data());
-}
 
 }  // namespace
 

@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "engine/base/check.h"
+#include "transports/rdma/memory_address.h"
 #include "transports/rdma/rdma_endpoint.h"
 #include "transports/rdma/rdma_region.h"
 
@@ -19,11 +20,6 @@ constexpr auto kKeysPatience = milliseconds(20);
 
 RequestKind kind_of(ibv_wr_opcode opcode) {
   return opcode == IBV_WR_RDMA_READ ? RequestKind::kRead : RequestKind::kWrite;
-}
-
-uint64_t address_of(std::span<const std::byte> bytes) {
-  // SAFETY: only as a number, which is how verbs names memory.
-  return reinterpret_cast<uint64_t>(bytes.data());
 }
 
 }  // namespace

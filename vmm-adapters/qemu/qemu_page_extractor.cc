@@ -14,10 +14,6 @@
 namespace godwit::qemu {
 namespace {
 
-using stream::RamRecord;
-using stream::RamRecordType;
-using stream::StreamEvent;
-
 class QemuPageExtractor final : public PageExtractor {
  public:
   explicit QemuPageExtractor(const std::vector<BlockDescription>& blocks)
@@ -30,10 +26,11 @@ class QemuPageExtractor final : public PageExtractor {
   const std::string& note() const override { return note_; }
 
  private:
-  Status handle(const StreamEvent& event, Output& output);
-  Status handle_record(const StreamEvent& event, const RamRecord& record, Output& output);
-  Status place(const StreamEvent& event, const stream::Payload& payload, Output& output);
-  std::optional<uint32_t> target_of(const RamRecord& record);
+  Status handle(const stream::StreamEvent& event, Output& output);
+  Status handle_record(const stream::StreamEvent& event, const stream::RamRecord& record,
+                       Output& output);
+  Status place(const stream::StreamEvent& event, const stream::Payload& payload, Output& output);
+  std::optional<uint32_t> target_of(const stream::RamRecord& record);
   std::optional<uint32_t> find_target(uint32_t block) const;
   void pass_from_here_on(std::string why);
   Status bring_into_step(Output& output);
@@ -58,7 +55,7 @@ class QemuPageExtractor final : public PageExtractor {
 
 Status QemuPageExtractor::take_apart(std::span<const std::byte> piece, Output& output) {
   parser_.feed(piece);
-  StreamEvent event;
+  stream::StreamEvent event;
   while (parser_.next(event)) RETURN_IF_ERROR(handle(event, output));
   keep_last_page();
   return {};
@@ -66,12 +63,12 @@ Status QemuPageExtractor::take_apart(std::span<const std::byte> piece, Output& o
 
 Status QemuPageExtractor::finish(Output& output) {
   // No record comes after what is left, and so none that could mean another block than it says.
-  StreamEvent event;
+  stream::StreamEvent event;
   return parser_.finish(event) ? output.pass_on(event.bytes) : Status{};
 }
 
-Status QemuPageExtractor::handle(const StreamEvent& event, Output& output) {
-  if (const auto* record = std::get_if<RamRecord>(&event.what))
+Status QemuPageExtractor::handle(const stream::StreamEvent& event, Output& output) {
+  if (const auto* record = std::get_if<stream::RamRecord>(&event.what))
     return handle_record(event, *record, output);
   if (const auto* payload = std::get_if<stream::Payload>(&event.what);
       payload != nullptr && payload->kind == stream::PayloadKind::kPage && target_)
@@ -88,28 +85,28 @@ Status QemuPageExtractor::handle(const StreamEvent& event, Output& output) {
   return output.pass_on(writer_.pass(event));
 }
 
-Status QemuPageExtractor::handle_record(const StreamEvent& event, const RamRecord& record,
-                                        Output& output) {
+Status QemuPageExtractor::handle_record(const stream::StreamEvent& event,
+                                        const stream::RamRecord& record, Output& output) {
   target_.reset();
   switch (record.type) {
-    case RamRecordType::kXbzrle:
+    case stream::RamRecordType::kXbzrle:
       pass_from_here_on("XBZRLE is on");
       break;
-    case RamRecordType::kCompressed:
+    case stream::RamRecordType::kCompressed:
       pass_from_here_on("compression is on");
       break;
-    case RamRecordType::kHook:
-    case RamRecordType::kMultifdFlush:
+    case stream::RamRecordType::kHook:
+    case stream::RamRecordType::kMultifdFlush:
       pass_from_here_on("pages come by other channels, too");
       break;
-    case RamRecordType::kPage:
+    case stream::RamRecordType::kPage:
       target_ = target_of(record);
       if (!target_) break;
       last_offset_bytes_ = record.offset_bytes;
       last_ = {};
       writer_.drop(event);
       return {};
-    case RamRecordType::kZero:
+    case stream::RamRecordType::kZero:
       if (record.fill != 0) {
         pass_from_here_on("a page is filled with another byte than zero");
         break;
@@ -122,13 +119,13 @@ Status QemuPageExtractor::handle_record(const StreamEvent& event, const RamRecor
         return output.clear(*target, record.offset_bytes, parser_.page_bytes());
       }
       break;
-    case RamRecordType::kEndOfSection:
+    case stream::RamRecordType::kEndOfSection:
       break;
   }
   return output.pass_on(writer_.pass(event));
 }
 
-Status QemuPageExtractor::place(const StreamEvent& event, const stream::Payload& payload,
+Status QemuPageExtractor::place(const stream::StreamEvent& event, const stream::Payload& payload,
                                 Output& output) {
   writer_.drop(event);
   if (event.bytes.size() == content_.size()) {
@@ -140,7 +137,7 @@ Status QemuPageExtractor::place(const StreamEvent& event, const stream::Payload&
 }
 
 // Where the page of this record can be put.
-std::optional<uint32_t> QemuPageExtractor::target_of(const RamRecord& record) {
+std::optional<uint32_t> QemuPageExtractor::target_of(const stream::RamRecord& record) {
   if (!placing_ || parser_.page_bytes() != kBasePageBytes) return std::nullopt;
   while (targets_.size() <= record.block)
     targets_.push_back(find_target(static_cast<uint32_t>(targets_.size())));
