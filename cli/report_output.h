@@ -5,16 +5,15 @@
 
 #include <string>
 
+#include "cli/output_file.h"
 #include "cli/report_text.h"
 #include "engine/base/result.h"
-#include "engine/base/unique_fd.h"
 
 namespace godwit::cli {
 
 class ReportOutput {
  public:
-  // Opens the file of --json (empty: none, "-": stdout) before anything is done, because afterwards
-  // it is too late to find that it cannot be written. Errors: kRefused.
+  // Opens the file of --json before anything is done (output_file.h). Errors: kRefused.
   static Result<ReportOutput> open(const std::string& json_path);
 
   struct Outcome {
@@ -26,8 +25,7 @@ class ReportOutput {
   ExitCode write(const Outcome& outcome);
 
  private:
-  std::string json_path_;
-  UniqueFd json_file_;
+  OutputFile json_;
 };
 
 }  // namespace godwit::cli
