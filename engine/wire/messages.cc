@@ -37,7 +37,7 @@ void describe(Fields& fields, OneOf<Hello> auto& message) {
   fields.require("session", "is not 16 hexadecimal digits",
                  [&] { return is_session_name(message.session); });
   fields.choice("role", message.role, Role::kDestination);
-  fields.choice("purpose", message.purpose, Purpose::kChannel);
+  fields.choice("purpose", message.purpose, Purpose::kBench);
 }
 
 template <typename Fields>
@@ -93,6 +93,16 @@ template <typename Fields>
 void describe(Fields& fields, OneOf<PageRun> auto& run) {
   fields.number("runs.first_page", run.first_page);
   fields.number("runs.page_count", run.page_count);
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<LinkDescription> auto& link) {
+  fields.text("links.device", link.device, kNameBytesMax);
+  fields.number("links.line_rate_bits_per_s", link.line_rate_bits_per_s);
+  fields.number("links.mtu_bytes", link.mtu_bytes);
+  fields.list("links.suspicions", link.suspicions,
+              {.count_max = kBenchSuspicionsMax, .element_bytes_min = 4},
+              [](auto& list, auto& text) { list.text("links.suspicions", text, kReasonBytesMax); });
 }
 
 constexpr auto kDescribeElement = [](auto& fields, auto& element) { describe(fields, element); };
@@ -278,6 +288,45 @@ void describe(Fields& fields, OneOf<StreamOpened> auto& message) {
 template <typename Fields>
 void describe(Fields&, OneOf<StreamClosed> auto&) {}
 
+template <typename Fields>
+void describe(Fields& fields, OneOf<OpenBench> auto& message) {
+  fields.list("rails", message.rails, {.count_max = kRailsMax, .element_bytes_min = 4 + 4 + 4},
+              kDescribeElement);
+  fields.require("rails", "is empty", [&] { return !message.rails.empty(); });
+  fields.number("memory_bytes", message.memory_bytes);
+  fields.require("memory_bytes", "is not a size", [&] {
+    return message.memory_bytes > 0 && message.memory_bytes <= kBenchMemoryBytesMax &&
+           message.memory_bytes % kBasePageBytes == 0;
+  });
+  fields.list("memory_nodes", message.memory_nodes,
+              {.count_max = kBenchMemoriesMax, .element_bytes_min = sizeof(int32_t)},
+              [](auto& list, auto& node) {
+                list.number("memory_nodes", node);
+                list.require("memory_nodes", "has what is no node", [&] { return node >= -1; });
+              });
+  fields.require("memory_nodes", "is empty", [&] { return !message.memory_nodes.empty(); });
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<BenchOpened> auto& message) {
+  fields.list("rails", message.rails,
+              {.count_max = kRailsMax, .element_bytes_min = 4 + 4 + 4 + 4 + 4}, kDescribeElement);
+  fields.require("rails", "is empty", [&] { return !message.rails.empty(); });
+  fields.list("links", message.links, {.count_max = kRailsMax, .element_bytes_min = 4 + 8 + 4 + 4},
+              kDescribeElement);
+  fields.require("links", "is not one for each rail",
+                 [&] { return message.links.size() == message.rails.size(); });
+}
+
+template <typename Fields>
+void describe(Fields&, OneOf<AskCpuTime> auto&) {}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<CpuTime> auto& message) {
+  fields.measure("cpu_s", message.cpu_s);
+  fields.measure("machine_s", message.machine_s);
+}
+
 // Names in the order of ControlMessage.
 constexpr const char* kControlNames[] = {"Hello",          "Offer",           "Accept",
                                          "Refuse",         "CloseLane",       "LaneClosed",
@@ -288,7 +337,8 @@ constexpr const char* kControlNames[] = {"Hello",          "Offer",           "A
                                          "Heartbeat",      "PreparePostCopy", "PostCopyPrepared",
                                          "MissingPages",   "ZeroPages",       "FetchProgress",
                                          "FetchComplete",  "Released",        "OpenStream",
-                                         "StreamOpened",   "StreamClosed"};
+                                         "StreamOpened",   "StreamClosed",    "OpenBench",
+                                         "BenchOpened",    "AskCpuTime",      "CpuTime"};
 static_assert(std::size(kControlNames) == std::variant_size_v<ControlMessage>);
 
 template <size_t kIndex>

@@ -22,7 +22,7 @@
 namespace godwit {
 
 // Two agents that do not speak the same version refuse each other.
-inline constexpr uint32_t kProtocolVersion = 4;
+inline constexpr uint32_t kProtocolVersion = 5;
 
 // Limits. A list that is longer must not be sent (CHECK); a text that is longer is cut.
 inline constexpr size_t kNameBytesMax = 256;
@@ -37,17 +37,21 @@ inline constexpr size_t kStatePieceBytesMax = 1 << 20;
 inline constexpr size_t kVerifyHashesMax = 65536;
 inline constexpr size_t kPageWordsMax = 65536;  // 4 Mi pages
 inline constexpr size_t kPageRunsMax = 4096;
+inline constexpr size_t kBenchMemoriesMax = 8;
+inline constexpr uint64_t kBenchMemoryBytesMax = uint64_t{4} << 30;
+inline constexpr size_t kBenchSuspicionsMax = 8;
 
 enum class Role : uint8_t { kSource = 1, kDestination = 2 };
 enum class Verification : uint8_t { kOff = 1, kOn = 2 };
 enum class PayloadChecksum : uint8_t { kNone = 1, kCrc32c = 2 };
-// What a connection is for: a migration, the rest of one whose guest was handed over already, or a
-// byte stream that is only passed on.
+// What a connection is for: a migration, the rest of one whose guest was handed over already, a
+// byte stream that is only passed on, or to measure the way between the hosts.
 enum class Purpose : uint8_t {
   kMigrate = 1,
   kRejoin = 2,
   kRelay = 3,    // one byte stream, and nothing after it
   kChannel = 4,  // the VMM's own migration stream, and then the hand-over of its guest
+  kBench = 5,    // no guest at all
 };
 // How far the destination of a rejoined session is.
 enum class HandOver : uint8_t { kUncommitted = 1, kCommitted = 2 };
@@ -326,12 +330,52 @@ struct StreamClosed {
   friend bool operator==(const StreamClosed&, const StreamClosed&) = default;
 };
 
+// Who measures -> who serves: these are our rails, and this memory is wanted.
+struct OpenBench {
+  std::vector<OfferedRail> rails;  // 1 .. kRailsMax
+  uint64_t memory_bytes = 0;       // of each; 1 .. kBenchMemoryBytesMax
+  // One memory for each: the node that it lies on; -1 anywhere.
+  std::vector<int32_t> memory_nodes;  // 1 .. kBenchMemoriesMax
+
+  friend bool operator==(const OpenBench&, const OpenBench&) = default;
+};
+
+// What a rail is joined to, as its host knows it; empty and 0 where that is not known.
+struct LinkDescription {
+  std::string device;
+  uint64_t line_rate_bits_per_s = 0;
+  uint32_t mtu_bytes = 0;
+  std::vector<std::string> suspicions;  // what may hold it back; at most kBenchSuspicionsMax
+
+  friend bool operator==(const LinkDescription&, const LinkDescription&) = default;
+};
+
+// Who serves -> who measures: lanes may come, whose messages all come back.
+struct BenchOpened {
+  std::vector<AcceptedRail> rails;     // 1 .. kRailsMax; one region for each memory
+  std::vector<LinkDescription> links;  // one for each rail
+
+  friend bool operator==(const BenchOpened&, const BenchOpened&) = default;
+};
+
+// Who measures -> who serves: how much CPU time have you used by now?
+struct AskCpuTime {
+  friend bool operator==(const AskCpuTime&, const AskCpuTime&) = default;
+};
+
+struct CpuTime {
+  double cpu_s = 0;      // by this process since its start
+  double machine_s = 0;  // by everybody on that host, since it runs; 0 unknown
+
+  friend bool operator==(const CpuTime&, const CpuTime&) = default;
+};
+
 using ControlMessage =
     std::variant<Hello, Offer, Accept, Refuse, CloseLane, LaneClosed, LanesReady, StatePiece,
                  StateEnd, VerifyRequest, VerifyHashes, VerifyResult, MemoryComplete, Ready, Commit,
                  Running, Returned, Abort, Heartbeat, PreparePostCopy, PostCopyPrepared,
                  MissingPages, ZeroPages, FetchProgress, FetchComplete, Released, OpenStream,
-                 StreamOpened, StreamClosed>;
+                 StreamOpened, StreamClosed, OpenBench, BenchOpened, AskCpuTime, CpuTime>;
 
 // "Offer", for messages to people.
 const char* name_of(const ControlMessage& message);

@@ -19,7 +19,7 @@ Hello RandomMessages::any() {
   message.software = text(40);
   for (int i = 0; i < 16; ++i) message.session.push_back("0123456789abcdef"[below(16)]);
   message.role = below(2) == 0 ? Role::kSource : Role::kDestination;
-  message.purpose = static_cast<Purpose>(1 + below(3));
+  message.purpose = static_cast<Purpose>(1 + below(5));
   return message;
 }
 
@@ -209,6 +209,32 @@ StreamOpened RandomMessages::any() {
 template <>
 StreamClosed RandomMessages::any() {
   return {};
+}
+
+template <>
+OpenBench RandomMessages::any() {
+  OpenBench message{any<Offer>().rails, uint64_t{4096} * (1 + below(1 << 20)), {}};
+  message.memory_nodes.resize(1 + below(kBenchMemoriesMax));
+  for (int32_t& node : message.memory_nodes) node = static_cast<int32_t>(below(9)) - 1;
+  return message;
+}
+
+template <>
+BenchOpened RandomMessages::any() {
+  BenchOpened message{any<Accept>().rails, {}};
+  for (size_t i = 0; i < message.rails.size(); ++i)
+    message.links.push_back({text(8), number(), static_cast<uint32_t>(number()), {text(40)}});
+  return message;
+}
+
+template <>
+AskCpuTime RandomMessages::any() {
+  return {};
+}
+
+template <>
+CpuTime RandomMessages::any() {
+  return {measure(), measure()};
 }
 
 template <>
