@@ -10,7 +10,8 @@ namespace godwit {
 namespace {
 
 // Makes memory known to the rail, and listens there.
-Status open_rail(const Rail& rail, const GuestMemory& memory, DestinationRails& opened) {
+Status open_rail(const Rail& rail, const GuestMemory& memory, RemoteAccess access,
+                 DestinationRails& opened) {
   AcceptedRail accepted{.name = rail.name,
                         .transport = rail.transport->capabilities().name,
                         .address = {},
@@ -19,7 +20,7 @@ Status open_rail(const Rail& rail, const GuestMemory& memory, DestinationRails& 
   std::vector<std::unique_ptr<MemoryRegion>> regions;
   for (const GuestBlock& block : memory) {
     ASSIGN_OR_RETURN(std::unique_ptr<MemoryRegion> region,
-                     rail.transport->register_memory(block.memory, RemoteAccess::kWrite));
+                     rail.transport->register_memory(block.memory, access));
     accepted.regions.push_back(region->describe());
     regions.push_back(std::move(region));
   }
@@ -41,14 +42,14 @@ Status open_rail(const Rail& rail, const GuestMemory& memory, DestinationRails& 
 Result<DestinationRails> DestinationRails::open(const std::vector<Rail>& rails,
                                                 const GuestMemory& memory,
                                                 std::span<const std::string> offered,
-                                                MigrationReport& report) {
+                                                MigrationReport& report, RemoteAccess access) {
   DestinationRails opened;
   std::vector<std::string> ours;
   std::optional<Error> first_error;
   for (const Rail& rail : rails) {
     ours.push_back(rail.transport->capabilities().name);
     if (std::ranges::find(offered, ours.back()) == offered.end()) continue;
-    const Status status = open_rail(rail, memory, opened);
+    const Status status = open_rail(rail, memory, access, opened);
     if (status) continue;
     note_rail(report, rail.name, status.error());
     first_error = first_error.value_or(status.error());

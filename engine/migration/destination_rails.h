@@ -28,7 +28,8 @@ struct DestinationRails {
   // the report; the others may do. Errors: when there is none.
   static Result<DestinationRails> open(const std::vector<Rail>& rails, const GuestMemory& memory,
                                        std::span<const std::string> offered,
-                                       MigrationReport& report);
+                                       MigrationReport& report,
+                                       RemoteAccess access = RemoteAccess::kWrite);
 };
 
 }  // namespace godwit
