@@ -15,6 +15,7 @@ namespace godwit::cli {
 void add_send_command(CLI::App& app, ExitCode& exit_code);
 void add_receive_command(CLI::App& app, ExitCode& exit_code);
 void add_relay_command(CLI::App& app, ExitCode& exit_code);
+void add_bench_command(CLI::App& app, ExitCode& exit_code);
 void add_status_command(CLI::App& app, ExitCode& exit_code);
 void add_cancel_command(CLI::App& app, ExitCode& exit_code);
 void add_resume_command(CLI::App& app, ExitCode& exit_code);

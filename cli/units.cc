@@ -31,6 +31,17 @@ constexpr std::array kRateUnits = {
     Unit{"GiB", 1073741824.0}, Unit{"TiB", 1099511627776.0},
 };
 
+constexpr std::array kSizeUnits = {
+    Unit{"B", 1.0},
+    Unit{"kB", 1e3},
+    Unit{"MB", 1e6},
+    Unit{"GB", 1e9},
+    Unit{"KiB", 1024.0},
+    Unit{"MiB", 1024.0 * 1024},
+    Unit{"GiB", 1073741824.0},
+};
+
+constexpr double kSizeMax = 1e18;
 constexpr double kSecondsMax = 86'400;  // a day
 constexpr double kRateMin = 1000;       // slower than 1 kB/s is a slip of the pen
 constexpr double kRateMax = 1e15;
@@ -58,6 +69,12 @@ Result<Clock::duration> parse_duration(std::string_view text) {
   ASSIGN_OR_RETURN(double s, parse(text, "", kTimeUnits, "30ms or 1.5s"));
   if (s > kSecondsMax) return fail(Errc::kRefused, "'{}' is longer than a day", text);
   return std::chrono::round<Clock::duration>(std::chrono::duration<double>(s));
+}
+
+Result<uint64_t> parse_size(std::string_view text) {
+  ASSIGN_OR_RETURN(const double bytes, parse(text, "", kSizeUnits, "64KiB or 1MiB"));
+  if (bytes < 1 || bytes > kSizeMax) return fail(Errc::kRefused, "'{}' is no size", text);
+  return static_cast<uint64_t>(std::llround(bytes));
 }
 
 Result<uint64_t> parse_rate(std::string_view text) {

@@ -19,6 +19,9 @@ Result<Clock::duration> parse_duration(std::string_view text);
 // G, T), iB binary.
 Result<uint64_t> parse_rate(std::string_view text);
 
+// "64KiB", "1MiB", "200MB", "8B".
+Result<uint64_t> parse_size(std::string_view text);
+
 // "3.02 GiB", "512 KiB".
 std::string format_bytes(uint64_t bytes);
 

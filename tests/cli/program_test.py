@@ -27,9 +27,9 @@ class Program(unittest.TestCase):
     def test_help_names_every_command_and_shows_examples(self):
         result = godwit("--help")
         self.assertEqual(result.returncode, 0)
-        for word in ("send", "receive", "cancel", "status", "probe", "keygen", "completion", "--psk-file"):
+        for word in ("send", "receive", "cancel", "status", "probe", "bench", "keygen", "completion", "--psk-file"):
             self.assertIn(word, result.stdout)
-        for command in ("send", "receive", "cancel", "keygen"):
+        for command in ("send", "receive", "cancel", "bench", "keygen"):
             self.assertIn("Example", godwit(command, "--help").stdout)
 
     def test_hidden_options_are_not_in_the_help(self):

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <CLI/CLI.hpp>
+
+#include <memory>
+#include <string>
+
+#include "cli/agent_options.h"
+#include "cli/bench_json.h"
+#include "cli/bench_measure.h"
+#include "cli/bench_options.h"
+#include "cli/bench_serve.h"
+#include "cli/bench_text.h"
+#include "cli/command.h"
+#include "cli/console.h"
+#include "cli/interrupt_watcher.h"
+#include "cli/option_check.h"
+#include "cli/output_file.h"
+#include "cli/units.h"
+
+namespace godwit::cli {
+namespace {
+
+constexpr char kBenchFooter[] =
+    "Measures the way between two hosts by the transports that migrations use: bandwidth, latency\n"
+    "and CPU time of writes and reads, with as many lanes as it takes. A result that is marked ?\n"
+    "varied too much to say anything. docs/bench.md says what each number means.\n"
+    "\n"
+    "Examples:\n"
+    "  godwit bench serve --psk-file /etc/godwit.key            on one host\n"
+    "  godwit bench 192.0.2.2 --psk-file /etc/godwit.key        on the other\n"
+    "  godwit bench 192.0.2.2 --psk-file /etc/godwit.key --size 4KiB,1MiB --lanes 1,2,4 --time "
+    "1min\n"
+    "\n"
+    "Exit codes: 0 measured; 1 it broke off; 2 usage; 4 nothing was begun.";
+
+constexpr char kServeFooter[] =
+    "Serves one bench after the other, until Ctrl-C. It measures nothing by itself.\n"
+    "\n"
+    "Exit codes: 0 stopped; 1 with --once, the bench broke off; 2 usage; 4 this host cannot serve.";
+
+Result<std::unique_ptr<InterruptWatcher>> watch_interrupts(const AgentOptions& options) {
+  block_interrupt_signals();
+  Result<std::unique_ptr<InterruptWatcher>> interrupts = InterruptWatcher::start();
+  if (!interrupts) {
+    say(to_string(interrupts.error()));
+    return interrupts;
+  }
+  if (options.insecure) say("--insecure: neither encrypted nor authenticated");
+  return interrupts;
+}
+
+ExitCode exit_code_of(const Error& error) {
+  return error.code == Errc::kRefused ? ExitCode::kRefused : ExitCode::kFailed;
+}
+
+ExitCode run_serve(const BenchServeOptions& options) {
+  const auto interrupts = watch_interrupts(options.agent);
+  if (!interrupts) return ExitCode::kRefused;
+  const Status served = serve_benches(options, **interrupts);
+  if (served) return ExitCode::kCompleted;
+  say(to_string(served.error()));
+  return exit_code_of(served.error());
+}
+
+ExitCode run_bench(const BenchCliOptions& options) {
+  const Result<OutputFile> json = OutputFile::open(options.agent.json);
+  const Result<OutputFile> csv = OutputFile::open(options.csv);
+  if (!json || !csv) {
+    say(to_string(json ? csv.error() : json.error()));
+    return ExitCode::kRefused;
+  }
+  const auto interrupts = watch_interrupts(options.agent);
+  if (!interrupts) return ExitCode::kRefused;
+  const Result<BenchOutcome> outcome = measure_interconnect(options, **interrupts);
+  if (!outcome) {
+    say(to_string(outcome.error()));
+    return exit_code_of(outcome.error());
+  }
+  if (!outcome->note.empty()) say(fmt::format("only TCP was measured: {}", outcome->note));
+  const bool stdout_taken = json->is_stdout() || csv->is_stdout();
+  (stdout_taken ? write_stderr : write_stdout)(render_bench_text(*outcome));
+  json->write(render_bench_json(*outcome));
+  csv->write(render_bench_csv(*outcome));
+  return ExitCode::kCompleted;
+}
+
+void add_sweep_options(CLI::App& command, BenchCliOptions& options) {
+  command.add_option("--time", options.time, "How long all of it may take, about")
+      ->capture_default_str()
+      ->check(understood_by(parse_duration, "DURATION"));
+  command
+      .add_option("--size", options.sizes,
+                  "Bytes of a transfer, several for a sweep (default: 4KiB to 16MiB)")
+      ->delimiter(',')
+      ->check(understood_by(parse_size, "SIZE"));
+  command
+      .add_option("--lanes", options.lanes,
+                  "Lanes to try; the fewest that are nearly as fast as the best are used")
+      ->delimiter(',')
+      ->check(CLI::Range(1U, qualify::kBenchLanesMax))
+      ->type_name("N");
+  command
+      .add_option("--depth", options.depths,
+                  "Transfers under way on each lane, several for a sweep (default: by size)")
+      ->delimiter(',')
+      ->check(CLI::Range(1U, qualify::kBenchDepthMax))
+      ->type_name("N");
+  command
+      .add_option("--memory-node", options.memory_nodes,
+                  "NUMA node of the memory here, several for a sweep")
+      ->delimiter(',')
+      ->check(CLI::NonNegativeNumber)
+      ->expected(1, static_cast<int>(kBenchMemoriesMax))
+      ->type_name("NODE");
+  command
+      .add_option("--peer-memory-node", options.peer_memory_nodes, "The same for the memory there")
+      ->delimiter(',')
+      ->check(CLI::NonNegativeNumber)
+      ->expected(1, static_cast<int>(kBenchMemoriesMax))
+      ->type_name("NODE");
+  command.add_option("--memory", options.memory, "Memory to move, on each node, at both ends")
+      ->capture_default_str()
+      ->check(understood_by(parse_size, "SIZE"));
+}
+
+void add_serve(CLI::App& bench, ExitCode& exit_code) {
+  auto options = std::make_shared<BenchServeOptions>();  // shared by the parser and the callback
+  CLI::App* serve = bench.add_subcommand("serve", "The other end, for `godwit bench HOST`");
+  serve->add_option("--listen", options->listen, "Where `godwit bench` will connect to")
+      ->capture_default_str()
+      ->type_name("HOST:PORT");
+  serve
+      ->add_option("--lane-listen", options->lane_listen,
+                   "Where the bytes arrive (default: where the peer came in, any port)")
+      ->type_name("HOST:PORT");
+  add_peer_options(*serve, options->agent);
+  serve->add_flag("--once", options->once, "End when the first bench has ended");
+  serve->footer(kServeFooter);
+  serve->callback([options, &exit_code] { exit_code = run_serve(*options); });
+}
+
+}  // namespace
+
+void add_bench_command(CLI::App& app, ExitCode& exit_code) {
+  CLI::App* bench =
+      app.add_subcommand("bench", "Measure the way to another host, as migrations will find it");
+  bench->require_subcommand(0, 1);
+  bench->footer(kBenchFooter);
+  add_serve(*bench, exit_code);
+
+  auto options = std::make_shared<BenchCliOptions>();
+  bench->add_option("HOST", options->host, "Where `godwit bench serve` runs: HOST or HOST:PORT");
+  add_sweep_options(*bench, *options);
+  bench->add_option("--json", options->agent.json, "Write the results as JSON; - is stdout")
+      ->type_name("FILE");
+  bench->add_option("--csv", options->csv, "Write the results as CSV; - is stdout")
+      ->type_name("FILE");
+  add_peer_options(*bench, options->agent);
+  bench
+      ->add_option("--tls-hostname", options->tls_hostname,
+                   "The name in the other host's certificate, when it is not HOST")
+      ->type_name("NAME");
+  bench->callback([bench, options, &exit_code] {
+    if (!bench->get_subcommands().empty()) return;
+    if (options->host.empty()) throw CLI::RequiredError("HOST");
+    exit_code = run_bench(*options);
+  });
+}
+
+}  // namespace godwit::cli

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/bench_measure.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "cli/bench_findings.h"
+#include "cli/bench_links.h"
+#include "cli/console.h"
+#include "cli/lane_rails.h"
+#include "cli/version.h"
+#include "engine/qualify/bench_run.h"
+#include "engine/qualify/bench_session.h"
+#include "engine/session/session_record.h"
+#include "transports/control/control_connect.h"
+#include "vmm-adapters/linux/own_page_faults.h"
+
+namespace godwit::cli {
+namespace {
+
+constexpr seconds kConnectPatience{10};
+
+// All, but those of the last resort where there are others.
+std::vector<size_t> paths_to_use(const std::vector<Rail>& rails,
+                                 const std::vector<qualify::BenchPath>& paths) {
+  std::vector<size_t> always;
+  std::vector<size_t> last_resort;
+  for (size_t path = 0; path < paths.size(); ++path) {
+    const bool last = rails[paths[path].rail].use == RailUse::kLastResort;
+    (last ? last_resort : always).push_back(path);
+  }
+  return always.empty() ? last_resort : always;
+}
+
+// Nothing was begun without a connection, whatever the reason.
+Result<std::unique_ptr<ControlChannel>> connect(const std::string& address,
+                                                const ControlSecurity& security,
+                                                const InterruptWatcher& interrupts) {
+  Result<std::unique_ptr<ControlChannel>> control =
+      connect_control(address, security, deadline_in(kConnectPatience), interrupts.fd());
+  if (control || control.error().code == Errc::kCancelled) return control;
+  Error error = control.error();
+  error.code = Errc::kRefused;
+  return tl::unexpected<Error>(error);
+}
+
+Result<qualify::FaultView> make_fault_view(const GuestMemory& memory) {
+  ASSIGN_OR_RETURN(std::unique_ptr<OwnPageFaults> faults, OwnPageFaults::open(memory));
+  RETURN_IF_ERROR(faults->arm());
+  const std::span<std::byte> bytes = faults->view();
+  return qualify::FaultView{.faults = std::move(faults), .bytes = bytes};
+}
+
+// A line that is written over, where somebody looks.
+void show_step(const qualify::BenchRun::Step& step) {
+  if (::isatty(STDERR_FILENO) == 0) return;
+  write_stderr(fmt::format("\r\x1b[K{} of {}: {}", step.done + 1, step.total, step.what));
+}
+
+void clear_step() {
+  if (::isatty(STDERR_FILENO) != 0) write_stderr("\r\x1b[K");
+}
+
+Result<qualify::BenchReport> run_session(const qualify::BenchOptions& options,
+                                         const std::vector<Rail>& rails, const std::string& peer,
+                                         qualify::BenchSession& session) {
+  RETURN_IF_ERROR(session.open({.size_bytes = options.memory_bytes,
+                                .nodes = options.memory_nodes,
+                                .peer_nodes = options.peer_memory_nodes}));
+  const std::vector<size_t> paths = paths_to_use(rails, session.paths());
+  qualify::BenchRun run({.session = session,
+                         .paths = paths,
+                         .make_fault_view = make_fault_view,
+                         .on_step = show_step},
+                        options);
+  ASSIGN_OR_RETURN(qualify::BenchReport report, run.run());
+  for (const size_t index : paths) {
+    const qualify::BenchPath& path = session.paths()[index];
+    const Rail& rail = rails[path.rail];
+    report.paths.push_back({.rail = rail.name,
+                            .transport = rail.transport->capabilities().name,
+                            .peer_rail = path.peer.name,
+                            .peer_address = path.peer.address,
+                            .link = describe_link(rail, peer),
+                            .peer_link = path.link});
+  }
+  const std::vector<std::string> findings = find_findings(report);
+  report.findings.insert(report.findings.end(), findings.begin(), findings.end());
+  RETURN_IF_ERROR(session.close());
+  return report;
+}
+
+}  // namespace
+
+Result<BenchOutcome> measure_interconnect(const BenchCliOptions& options,
+                                          InterruptWatcher& interrupts) {
+  ASSIGN_OR_RETURN(const std::string address, bench_address(options.host));
+  ASSIGN_OR_RETURN(const qualify::BenchOptions bench, to_bench_options(options));
+  ASSIGN_OR_RETURN(ControlSecurity security, choose_security(options.agent, address));
+  security.tls_hostname = options.tls_hostname;
+  ASSIGN_OR_RETURN(const LaneRails lanes, make_lane_rails(options.agent));
+  ASSIGN_OR_RETURN(const std::string name, new_session_id());
+  ASSIGN_OR_RETURN(const std::unique_ptr<ControlChannel> control,
+                   connect(address, security, interrupts));
+  qualify::BenchSession session(
+      {.rails = lanes.rails, .control = *control, .software = kVersion, .session = name});
+  interrupts.set_action([&] { session.stop(); });
+  Result<qualify::BenchReport> report =
+      run_session(bench, lanes.rails, control->peer_address(), session);
+  interrupts.set_action({});
+  clear_step();
+  if (!report) return tl::unexpected<Error>(session.give_up(report.error()));
+  return BenchOutcome{.report = std::move(*report),
+                      .peer = control->peer_address(),
+                      .security = describe_security(options.agent, security),
+                      .note = lanes.note};
+}
+
+}  // namespace godwit::cli

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// `godwit bench serve`: one bench after the other, and a word for whoever comes meanwhile.
+#pragma once
+
+#include "cli/bench_options.h"
+#include "cli/interrupt_watcher.h"
+#include "engine/base/result.h"
+
+namespace godwit::cli {
+
+// Returns when interrupted; with --once, when the first bench has ended, with its error. Errors:
+// kRefused and others, when this host cannot serve at all.
+Status serve_benches(const BenchServeOptions& options, InterruptWatcher& interrupts);
+
+}  // namespace godwit::cli
