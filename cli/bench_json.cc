@@ -91,6 +91,7 @@ Json latency_json(const LatencyResult& result, const BenchReport& report) {
   json.update({{"count", found.count},
                {"load", to_string(result.cell.load)},
                {"load_bytes_per_s", result.load_bytes_per_s},
+               {"load_moved_bytes", result.load_moved_bytes},
                {"p50_us", found.p50_us},
                {"p90_us", found.p90_us},
                {"p99_us", found.p99_us},

@@ -18,6 +18,10 @@ using qualify::Cell;
 using qualify::Confidence;
 using qualify::LatencyResult;
 
+std::string format_width(double share) {
+  return share < 1 ? fmt::format("{:.1f}%", 100 * share) : ">100%";
+}
+
 // Beside a number: what it is worth.
 const char* mark(Confidence confidence) {
   return confidence == Confidence::kNoisy ? " ?" : "";
@@ -64,10 +68,10 @@ std::string render_bandwidth(const BenchReport& report) {
     const qualify::Bandwidth& found = result.bandwidth;
     const auto share = share_of_line_rate(result, report);
     text +=
-        fmt::format("{:<7}{:>8}{:>7}{:>7}{:>11.3f}{:>7.1f}%{:>13.3f}{:>7}{:>11.2f}{:>11.2f}{}{}\n",
+        fmt::format("{:<7}{:>8}{:>7}{:>7}{:>11.3f}{:>8}{:>13.3f}{:>7}{:>11.2f}{:>11.2f}{}{}\n",
                     to_string(result.cell.verb), format_transfer_size(result.cell.size_bytes),
                     result.cell.lanes, result.cell.depth, found.bytes_per_s / 1e9,
-                    100 * relative_half_width(found), found.min_100ms_bytes_per_s / 1e9,
+                    format_width(relative_half_width(found)), found.min_100ms_bytes_per_s / 1e9,
                     share ? fmt::format("{:.0f}%", 100 * *share) : "-",
                     cpu_s_per_gb(found, found.cpu.here_s), cpu_s_per_gb(found, found.cpu.there_s),
                     describe_places(result.cell, report), mark(found.confidence));
@@ -80,11 +84,11 @@ std::string render_latency(const BenchReport& report) {
                                  "size", "p50", "p90", "p99", "p99.9", "max", "+-", "count");
   for (const LatencyResult& result : report.latency) {
     const qualify::Latency& found = result.latency;
-    text += fmt::format(
-        "{:<8}{:>8}{:>10.1f}{:>10.1f}{:>10.1f}{:>10.1f}{:>10.1f}{:>7.1f}%{:>10}{}{}\n",
-        to_string(result.cell.verb), format_transfer_size(result.cell.size_bytes), found.p50_us,
-        found.p90_us, found.p99_us, found.p99_9_us, found.max_us, 100 * relative_half_width(found),
-        found.count, describe_places(result.cell, report), mark(found.confidence));
+    text += fmt::format("{:<8}{:>8}{:>10.1f}{:>10.1f}{:>10.1f}{:>10.1f}{:>10.1f}{:>8}{:>10}{}{}\n",
+                        to_string(result.cell.verb), format_transfer_size(result.cell.size_bytes),
+                        found.p50_us, found.p90_us, found.p99_us, found.p99_9_us, found.max_us,
+                        100 * relative_half_width(found), found.count,
+                        describe_places(result.cell, report), mark(found.confidence));
   }
   return text;
 }

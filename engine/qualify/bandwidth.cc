@@ -23,7 +23,7 @@ size_t wait_for_precision(const BulkLoad& load, Clock::time_point start, const S
     std::this_thread::sleep_until(start + static_cast<int64_t>(stretches) * kStretch);
     if (stretches >= stretches_max || load.failed() || interruption.raised()) return stretches;
     if (stretches < stretches_min) continue;
-    if (is_precise(estimate_mean(load.rates(stretches)), rule)) return stretches;
+    if (is_precise(estimate_rate(load.rates(stretches), load.arrivals()), rule)) return stretches;
   }
 }
 
@@ -40,7 +40,7 @@ Result<Bandwidth> measure_bandwidth(std::span<BenchLane> lanes, const Cell& cell
   RETURN_IF_ERROR(finished);
 
   const std::vector<double> rates = load.rates(stretches);
-  const Estimate estimate = estimate_mean(rates);
+  const Estimate estimate = estimate_rate(rates, load.arrivals());
   return Bandwidth{.bytes_per_s = load.bytes_per_s(),
                    .half_width_bytes_per_s = estimate.half_width,
                    .min_100ms_bytes_per_s = least_mean(rates, kStretchesOf100Ms),

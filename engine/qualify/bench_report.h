@@ -74,6 +74,7 @@ struct LatencyResult {
   Cell cell;
   Latency latency;
   double load_bytes_per_s = 0;  // what the load carried meanwhile
+  uint64_t load_moved_bytes = 0;
 };
 
 // A rail of ours and the one that it is joined to.

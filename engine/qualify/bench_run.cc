@@ -97,7 +97,10 @@ Result<LatencyResult> BenchRun::measure_faults(const Cell& cell, const StopRule&
       measure_fault_latency(lanes_.back(), *view, rule, session().interruption());
   RETURN_IF_ERROR(load.finish());
   if (!latency) return tl::unexpected<Error>(latency.error());
-  return LatencyResult{.cell = cell, .latency = *latency, .load_bytes_per_s = load.bytes_per_s()};
+  return LatencyResult{.cell = cell,
+                       .latency = *latency,
+                       .load_bytes_per_s = load.bytes_per_s(),
+                       .load_moved_bytes = load.moved_bytes()};
 }
 
 // Memory is used for the first time, and once more: the difference is what it took to register it.

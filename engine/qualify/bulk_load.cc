@@ -16,9 +16,7 @@ uint32_t batch_of(uint32_t depth) {
 }  // namespace
 
 BulkLoad::BulkLoad(std::span<BenchLane> lanes, const Cell& cell, Times times) : cell_(cell) {
-  for (BenchLane& lane : lanes)
-    runs_.push_back(std::make_unique<LaneRun>(
-        LaneRun{.lane = lane, .clock = ByteClock(times.start, times.time_max)}));
+  for (BenchLane& lane : lanes) runs_.push_back(std::make_unique<LaneRun>(lane, times));
   for (const auto& run : runs_) {
     run->lane.owner->start([this, &lane_run = *run] {
       lane_run.ended = drive(lane_run);
@@ -48,7 +46,9 @@ Status BulkLoad::drive(LaneRun& run) const {
   return {};
 }
 
-std::vector<double> BulkLoad::rates(size_t stretches) const {
+std::vector<double> BulkLoad::rates(size_t stretches_max) const {
+  size_t stretches = stretches_max;
+  for (const auto& run : runs_) stretches = std::min(stretches, run->clock.settled());
   std::vector<double> rates(stretches);
   for (size_t stretch = 0; stretch < stretches; ++stretch) {
     uint64_t bytes = 0;
@@ -56,6 +56,12 @@ std::vector<double> BulkLoad::rates(size_t stretches) const {
     rates[stretch] = static_cast<double>(bytes) / to_seconds(kStretch);
   }
   return rates;
+}
+
+uint64_t BulkLoad::arrivals() const {
+  uint64_t sum = 0;
+  for (const auto& run : runs_) sum += run->clock.arrivals();
+  return sum;
 }
 
 Status BulkLoad::finish() {

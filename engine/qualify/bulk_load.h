@@ -35,8 +35,11 @@ class BulkLoad {
   // A lane has ended by itself.
   bool failed() const { return failed_.load(std::memory_order_relaxed); }
 
-  // Of all lanes, for each of the first stretches of time.
-  std::vector<double> rates(size_t stretches) const;
+  // Of all lanes, for the first stretches of time: of which everything is known, at most so many.
+  std::vector<double> rates(size_t stretches_max) const;
+
+  // How often bytes have arrived, on all lanes.
+  uint64_t arrivals() const;
 
   // Waits until nothing is under way any more. Errors: those of the lanes.
   Status finish();
@@ -47,6 +50,9 @@ class BulkLoad {
 
  private:
   struct LaneRun {
+    LaneRun(BenchLane& run_lane, const Times& times)
+        : lane(run_lane), clock(times.start, times.time_max) {}
+
     BenchLane& lane;
     ByteClock clock;
     Status ended = {};

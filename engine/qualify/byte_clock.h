@@ -2,9 +2,12 @@
 //
 // How many bytes a lane has moved in which stretch of time: written by the lane, read by whoever
 // decides when it was enough.
+//
+// What arrives was on its way since the arrival before, and counts as spread evenly over that time:
+// on a slow link a single piece may be as much as a whole stretch carries, and would make a steady
+// rate look like one that jumps.
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <optional>
@@ -19,42 +22,36 @@ inline constexpr Clock::duration kStretch = milliseconds(50);
 class ByteClock {
  public:
   // Nothing before `start` counts, nor what comes later than `time_max` after it.
-  ByteClock(Clock::time_point start, Clock::duration time_max)
-      : start_(start), stretches_(static_cast<size_t>(time_max / kStretch) + 1) {}
+  ByteClock(Clock::time_point start, Clock::duration time_max);
 
   // Thread: the lane's.
-  void add(Clock::time_point now, uint64_t bytes) {
-    if (now < start_) return;
-    const auto stretch = static_cast<size_t>((now - start_) / kStretch);
-    if (stretch >= stretches_.size()) return;
-    // SAFETY: nothing else is published by a count, so it needs no order.
-    stretches_[stretch].fetch_add(bytes, std::memory_order_relaxed);
-    if (!first_) {
-      first_ = now;
-      return;
-    }
-    last_ = now;
-    since_first_bytes_ += bytes;
-  }
+  void add(Clock::time_point now, uint64_t bytes);
 
-  // Thread: any.
+  // How often something came: few make a rate a coarse one. Thread: any.
+  uint64_t arrivals() const { return arrivals_.load(std::memory_order_relaxed); }
+
+  // The stretches at the start of which nothing can be added any more. Thread: any.
+  size_t settled() const { return settled_.load(std::memory_order_acquire); }
+
+  // Thread: any, of a settled one.
   uint64_t bytes_in(size_t stretch) const {
     return stretches_[stretch].load(std::memory_order_relaxed);
   }
 
-  // From completion to completion, so that it makes no difference where in between the clock was
-  // started and stopped. Thread: any, when the lane has ended.
-  double bytes_per_s() const {
-    if (since_first_bytes_ == 0) return 0;
-    const double elapsed_s = to_seconds(*last_ - *first_);
-    return elapsed_s > 0 ? static_cast<double>(since_first_bytes_) / elapsed_s : 0;
-  }
+  // From arrival to arrival, so that it makes no difference where in between the clock was started
+  // and stopped. Thread: any, when the lane has ended.
+  double bytes_per_s() const;
 
  private:
+  void spread(Clock::time_point from, Clock::time_point to, double bytes);
+
   const Clock::time_point start_;
   std::vector<std::atomic<uint64_t>> stretches_;
-  std::optional<Clock::time_point> first_;
-  std::optional<Clock::time_point> last_;
+  std::atomic<uint64_t> arrivals_{0};
+  std::atomic<size_t> settled_{0};
+  // The lane's own.
+  std::optional<Clock::time_point> previous_;  // arrival
+  std::optional<Clock::time_point> first_;     // that counts
   uint64_t since_first_bytes_ = 0;
 };
 

@@ -36,6 +36,14 @@ Estimate estimate_mean(std::span<const double> values) {
   return {mean, student_95(values.size() - 1) * deviation / std::sqrt(count)};
 }
 
+Estimate estimate_rate(std::span<const double> stretches, uint64_t arrivals) {
+  Estimate estimate = estimate_mean(stretches);
+  const double half_a_piece =
+      estimate.mean / (2 * static_cast<double>(std::max<uint64_t>(arrivals, 1)));
+  estimate.half_width = std::max(estimate.half_width, half_a_piece);
+  return estimate;
+}
+
 double least_mean(std::span<const double> values, size_t width) {
   CHECK(width > 0);
   if (values.size() < width) return 0;

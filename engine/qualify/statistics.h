@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 #include "engine/base/time.h"
@@ -18,6 +19,9 @@ struct Estimate {
 };
 
 Estimate estimate_mean(std::span<const double> values);
+
+// Of a rate that was counted in `arrivals` pieces: nothing is more certain than half a piece.
+Estimate estimate_rate(std::span<const double> stretches, uint64_t arrivals);
 
 // The factor of Student's distribution for a two-sided interval of 95 %. Requires: at least one
 // degree of freedom.

@@ -43,6 +43,14 @@ TEST(Statistics, NineteenOfTwentyIntervalsHoldTheTruth) {
   EXPECT_NEAR(held, 1900, 40);
 }
 
+TEST(Statistics, RateOfFewPiecesIsNoSurerThanThey) {
+  const std::vector<double> even(20, 100);
+
+  EXPECT_DOUBLE_EQ(estimate_rate(even, 1'000'000).half_width, 100.0 / 2e6);
+  EXPECT_DOUBLE_EQ(estimate_rate(even, 10).half_width, 5);
+  EXPECT_DOUBLE_EQ(estimate_rate(even, 0).half_width, 50);
+}
+
 TEST(Statistics, LeastMeanIsOfNeighbours) {
   const std::vector<double> values = {5, 1, 4, 2, 3};
 
