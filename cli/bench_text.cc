@@ -87,7 +87,7 @@ std::string render_latency(const BenchReport& report) {
     text += fmt::format("{:<8}{:>8}{:>10.1f}{:>10.1f}{:>10.1f}{:>10.1f}{:>10.1f}{:>8}{:>10}{}{}\n",
                         to_string(result.cell.verb), format_transfer_size(result.cell.size_bytes),
                         found.p50_us, found.p90_us, found.p99_us, found.p99_9_us, found.max_us,
-                        100 * relative_half_width(found), found.count,
+                        format_width(relative_half_width(found)), found.count,
                         describe_places(result.cell, report), mark(found.confidence));
   }
   return text;

@@ -15,14 +15,15 @@ void ByteClock::add(Clock::time_point now, uint64_t bytes) {
   const std::optional<Clock::time_point> before = std::exchange(previous_, now);
   if (!before || now <= start_ || now <= *before) return;
   const Clock::time_point from = std::max(*before, start_);
-  const double counted = to_seconds(now - from) / to_seconds(now - *before);
-  spread(from, now, counted * static_cast<double>(bytes));
+  const double share = to_seconds(now - from) / to_seconds(now - *before);
+  const double counted_bytes = share * static_cast<double>(bytes);
+  spread(from, now, counted_bytes);
+  if (!counted_from_) counted_from_ = from;
+  counted_bytes_ += counted_bytes;
   arrivals_.fetch_add(1, std::memory_order_relaxed);
   // SAFETY: whoever sees the stretch as settled sees what was added to it before.
   settled_.store(std::min(static_cast<size_t>((now - start_) / kStretch), stretches_.size()),
                  std::memory_order_release);
-  if (first_) since_first_bytes_ += bytes;
-  if (!first_) first_ = now;
 }
 
 void ByteClock::spread(Clock::time_point from, Clock::time_point to, double bytes) {
@@ -41,8 +42,8 @@ void ByteClock::spread(Clock::time_point from, Clock::time_point to, double byte
 }
 
 double ByteClock::bytes_per_s() const {
-  if (since_first_bytes_ == 0) return 0;
-  return static_cast<double>(since_first_bytes_) / to_seconds(*previous_ - *first_);
+  if (!counted_from_) return 0;
+  return counted_bytes_ / to_seconds(*previous_ - *counted_from_);
 }
 
 }  // namespace godwit::qualify

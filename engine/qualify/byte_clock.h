@@ -38,8 +38,7 @@ class ByteClock {
     return stretches_[stretch].load(std::memory_order_relaxed);
   }
 
-  // From arrival to arrival, so that it makes no difference where in between the clock was started
-  // and stopped. Thread: any, when the lane has ended.
+  // From the start to the last arrival. Thread: any, when the lane has ended.
   double bytes_per_s() const;
 
  private:
@@ -51,8 +50,8 @@ class ByteClock {
   std::atomic<size_t> settled_{0};
   // The lane's own.
   std::optional<Clock::time_point> previous_;  // arrival
-  std::optional<Clock::time_point> first_;     // that counts
-  uint64_t since_first_bytes_ = 0;
+  std::optional<Clock::time_point> counted_from_;
+  double counted_bytes_ = 0;
 };
 
 }  // namespace godwit::qualify

@@ -15,6 +15,7 @@
 
 #include "engine/base/check.h"
 #include "engine/base/units.h"
+#include "engine/numa/memory_binding.h"
 #include "engine/numa/page_location.h"
 #include "engine/numa/thread_binding.h"
 #include "engine/numa/topology.h"
@@ -77,6 +78,26 @@ TEST(ThisHost, LabHasTwoNodes) {
 }
 
 // Memory is taken from the node of whoever touches it first.
+TEST_F(PageLocation, MemoryLiesOnTheNodeThatItIsBoundTo) {
+  for (const NumaNode& node : this_host().nodes) {
+    Memory memory(MAP_SHARED);
+    ASSERT_TRUE(bind_memory(memory.bytes(), node.number));
+
+    memory.fill();
+
+    EXPECT_EQ(find_node(memory.range()).value(), node.number);
+  }
+}
+
+TEST_F(PageLocation, MemoryIsNotBoundToANodeThatIsNotThere) {
+  Memory memory(MAP_SHARED);
+  for (const int node : {-1, 999, 100'000}) {
+    const Status bound = bind_memory(memory.bytes(), node);
+    ASSERT_FALSE(bound);
+    EXPECT_EQ(bound.error().code, Errc::kRefused);
+  }
+}
+
 TEST_F(PageLocation, IsTheNodeThatPagesWereTakenFrom) {
   const Result<CpuList> before = cpus_of_this_thread();
   for (const NumaNode& node : this_host().nodes) {
