@@ -32,6 +32,13 @@ const BandwidthResult* fastest(const BenchReport& report) {
   return best == report.bandwidth.end() ? nullptr : &*best;
 }
 
+void suspect_node(const char* where, int memory_node, int device_node,
+                  std::vector<std::string>& causes) {
+  if (memory_node < 0 || device_node < 0 || memory_node == device_node) return;
+  causes.push_back(fmt::format("{}, memory lies on NUMA node {} and the device on node {}", where,
+                               memory_node, device_node));
+}
+
 void find_slow_link(const BenchReport& report, std::vector<std::string>& findings) {
   const BandwidthResult* best = fastest(report);
   if (best == nullptr) return;
@@ -39,6 +46,8 @@ void find_slow_link(const BenchReport& report, std::vector<std::string>& finding
   if (!share || *share >= kLineRateShareMin) return;
   std::vector<std::string> causes;
   for (const size_t path : best->cell.paths) {
+    suspect_node("here", best->cell.memory_node, report.paths[path].numa_node, causes);
+    suspect_node("there", best->cell.peer_memory_node, report.paths[path].peer_numa_node, causes);
     for (const std::string& suspicion : report.paths[path].link.suspicions)
       causes.push_back("here, " + suspicion);
     for (const std::string& suspicion : report.paths[path].peer_link.suspicions)

@@ -41,8 +41,10 @@ Json paths_json(const BenchReport& report) {
     const qualify::PathReport& path = report.paths[i];
     list.push_back({{"rail", path.rail},
                     {"transport", path.transport},
+                    {"numa_node", node_or_null(path.numa_node)},
                     {"peer_rail", path.peer_rail},
                     {"peer_address", path.peer_address},
+                    {"peer_numa_node", node_or_null(path.peer_numa_node)},
                     {"link", link_json(path.link)},
                     {"peer_link", link_json(path.peer_link)},
                     {"registration_s_per_gib", report.registration_s_per_gib[i]}});

@@ -80,8 +80,10 @@ Result<qualify::BenchReport> run_session(const qualify::BenchOptions& options,
     const Rail& rail = rails[path.rail];
     report.paths.push_back({.rail = rail.name,
                             .transport = rail.transport->capabilities().name,
+                            .numa_node = rail.numa_node,
                             .peer_rail = path.peer.name,
                             .peer_address = path.peer.address,
+                            .peer_numa_node = path.peer.numa_node,
                             .link = describe_link(rail, peer),
                             .peer_link = path.link});
   }
@@ -103,8 +105,11 @@ Result<BenchOutcome> measure_interconnect(const BenchCliOptions& options,
   ASSIGN_OR_RETURN(const std::string name, new_session_id());
   ASSIGN_OR_RETURN(const std::unique_ptr<ControlChannel> control,
                    connect(address, security, interrupts));
-  qualify::BenchSession session(
-      {.rails = lanes.rails, .control = *control, .software = kVersion, .session = name});
+  qualify::BenchSession session({.rails = lanes.rails,
+                                 .control = *control,
+                                 .topology = lanes.topology,
+                                 .software = kVersion,
+                                 .session = name});
   interrupts.set_action([&] { session.stop(); });
   Result<qualify::BenchReport> report =
       run_session(bench, lanes.rails, control->peer_address(), session);

@@ -81,8 +81,10 @@ struct LatencyResult {
 struct PathReport {
   std::string rail;
   std::string transport;
+  int numa_node = -1;  // of the device; -1 where it is not known
   std::string peer_rail;
   std::string peer_address;
+  int peer_numa_node = -1;
   LinkDescription link;
   LinkDescription peer_link;
 };

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/migration/rail_ends.h"
+#include "engine/numa/rail_placement.h"
 
 namespace godwit::qualify {
 namespace {
@@ -84,16 +85,31 @@ Result<std::vector<BenchLane>> BenchSession::connect(const LaneSet& wanted) {
   const uint64_t memory_bytes = memories_[wanted.memory].bytes().size();
   // Whole operations, so that parts of every size begin and end with a page.
   const uint64_t part_bytes = memory_bytes / wanted.lanes / kOperationBytesMax * kOperationBytesMax;
+  const std::vector<numa::CpuList> cpus = place(wanted);
   for (uint32_t number = 0; number < wanted.lanes; ++number) {
     const size_t path = wanted.paths[number % wanted.paths.size()];
     ASSIGN_OR_RETURN(std::unique_ptr<Endpoint> endpoint, connect_lane(paths_[path]));
-    lanes.push_back({.owner = std::make_unique<OwnedEndpoint>(std::move(endpoint)),
+    lanes.push_back({.owner = std::make_unique<OwnedEndpoint>(std::move(endpoint), cpus[number]),
                      .local = regions_[path][wanted.memory].get(),
                      .remote = paths_[path].peer.regions[wanted.peer_memory],
                      .offset_bytes = number * part_bytes,
                      .size_bytes = part_bytes});
   }
   return lanes;
+}
+
+std::vector<numa::CpuList> BenchSession::place(const LaneSet& wanted) const {
+  std::vector<numa::CpuList> cpus(wanted.lanes);
+  // Where everything is equally near, the scheduler knows better which core is free.
+  if (parts_.topology.nodes.size() < 2) return cpus;
+  std::vector<int> nodes;
+  for (uint32_t lane = 0; lane < wanted.lanes; ++lane) {
+    const size_t path = wanted.paths[lane % wanted.paths.size()];
+    nodes.push_back(parts_.rails[paths_[path].rail].numa_node);
+  }
+  const std::vector<numa::LanePlacement> places = numa::place_lanes(parts_.topology, nodes);
+  for (uint32_t lane = 0; lane < wanted.lanes; ++lane) cpus[lane] = places[lane].cpus;
+  return cpus;
 }
 
 Result<std::unique_ptr<Endpoint>> BenchSession::connect_lane(const BenchPath& path) {

@@ -12,6 +12,7 @@
 #include "engine/control_channel.h"
 #include "engine/migration/control_link.h"
 #include "engine/migration/interruption.h"
+#include "engine/numa/topology.h"
 #include "engine/qualify/bench_memory.h"
 #include "engine/qualify/owned_endpoint.h"
 #include "engine/rail.h"
@@ -55,8 +56,9 @@ class BenchSession {
   struct Parts {
     const std::vector<Rail>& rails;
     ControlChannel& control;
-    std::string software;  // "godwit 0.1.0"
-    std::string session;   // Hello::session
+    const numa::Topology& topology;  // of this host; without nodes: not known
+    std::string software;            // "godwit 0.1.0"
+    std::string session;             // Hello::session
     Clock::duration peer_timeout = seconds(10);
   };
   explicit BenchSession(Parts parts);
@@ -98,6 +100,8 @@ class BenchSession {
  private:
   Status greet();
   Status join_rails(const BenchOpened& opened, const Memory& memory);
+  // Where the threads of these lanes run: beside their rails, as those of a migration do.
+  std::vector<numa::CpuList> place(const LaneSet& wanted) const;
   Result<std::unique_ptr<Endpoint>> connect_lane(const BenchPath& path);
 
   const Parts parts_;

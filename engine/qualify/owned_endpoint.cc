@@ -4,12 +4,17 @@
 #include <utility>
 
 #include "engine/base/check.h"
+#include "engine/numa/thread_binding.h"
 
 namespace godwit::qualify {
 
-OwnedEndpoint::OwnedEndpoint(std::unique_ptr<Endpoint> endpoint)
+OwnedEndpoint::OwnedEndpoint(std::unique_ptr<Endpoint> endpoint, numa::CpuList cpus)
     : endpoint_(std::move(endpoint)),
-      thread_([this](const std::stop_token& stop) { run_tasks(stop); }) {}
+      thread_([this, allowed = std::move(cpus)](const std::stop_token& stop) {
+        // Where it may not run there, it runs somewhere else, as a migration's lane would.
+        (void)numa::bind_this_thread(allowed);
+        run_tasks(stop);
+      }) {}
 
 OwnedEndpoint::~OwnedEndpoint() {
   wait();

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <thread>
 
+#include "engine/numa/cpu_list.h"
 #include "engine/transport.h"
 
 namespace godwit::qualify {
@@ -17,7 +18,8 @@ namespace godwit::qualify {
 // Thread: one.
 class OwnedEndpoint {
  public:
-  explicit OwnedEndpoint(std::unique_ptr<Endpoint> endpoint);
+  // The thread runs on these CPUs; none: wherever it likes.
+  OwnedEndpoint(std::unique_ptr<Endpoint> endpoint, numa::CpuList cpus);
   // Waits for what runs.
   ~OwnedEndpoint();
   OwnedEndpoint(const OwnedEndpoint&) = delete;

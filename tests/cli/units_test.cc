@@ -22,6 +22,14 @@ TEST(Units, DurationIsRefusedWhenItIsNotOne) {
   }
 }
 
+TEST(Units, SizeIsInBytes) {
+  EXPECT_EQ(parse_size("64KiB").value(), 65'536U);
+  EXPECT_EQ(parse_size("1.5MB").value(), 1'500'000U);
+  EXPECT_EQ(parse_size("8B").value(), 8U);
+  for (std::string_view text : {"", "64", "64K", "0B", "-1KiB", "1e30GB", "nanB"})
+    EXPECT_FALSE(parse_size(text)) << text;
+}
+
 TEST(Units, RateIsInBitsOrBytesPerSecond) {
   EXPECT_EQ(parse_rate("10Gbit").value(), 1'250'000'000U);
   EXPECT_EQ(parse_rate("800Mbit/s").value(), 100'000'000U);

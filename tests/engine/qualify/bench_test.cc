@@ -24,8 +24,11 @@ class Bench : public testing::Test {
     rails_there_[0].listen = "there:0";
     server_ = std::make_unique<BenchServer>(BenchServer::Parts{
         .rails = rails_there_, .control = *control_.second, .software = "there"});
-    session_ = std::make_unique<BenchSession>(BenchSession::Parts{
-        .rails = rails_here_, .control = *control_.first, .software = "here", .session = kSession});
+    session_ = std::make_unique<BenchSession>(BenchSession::Parts{.rails = rails_here_,
+                                                                  .control = *control_.first,
+                                                                  .topology = topology_,
+                                                                  .software = "here",
+                                                                  .session = kSession});
   }
 
   void serve() {
@@ -39,6 +42,7 @@ class Bench : public testing::Test {
     return served_;
   }
 
+  const numa::Topology topology_;
   LoopbackNetwork network_;
   LoopbackTransport here_{network_};
   LoopbackTransport there_{network_};
