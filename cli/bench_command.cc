@@ -90,33 +90,36 @@ void add_sweep_options(CLI::App& command, BenchCliOptions& options) {
       ->check(understood_by(parse_duration, "DURATION"));
   command
       .add_option("--size", options.sizes,
-                  "Bytes of a transfer, several for a sweep (default: 4KiB to 16MiB)")
+                  "Bytes of a transfer; A,B,… for a sweep (default: 4KiB to 16MiB)")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(understood_by(parse_size, "SIZE"));
   command
       .add_option("--lanes", options.lanes,
                   "Lanes to try; the fewest that are nearly as fast as the best are used")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(1U, qualify::kBenchLanesMax))
       ->type_name("N");
   command
       .add_option("--depth", options.depths,
-                  "Transfers under way on each lane, several for a sweep (default: by size)")
+                  "Transfers under way on each lane; A,B,… for a sweep (default: by size)")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(1U, qualify::kBenchDepthMax))
       ->type_name("N");
   command
       .add_option("--memory-node", options.memory_nodes,
-                  "NUMA node of the memory here, several for a sweep")
+                  "NUMA node of the memory here; A,B,… for a sweep")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::NonNegativeNumber)
-      ->expected(1, static_cast<int>(kBenchMemoriesMax))
       ->type_name("NODE");
   command
       .add_option("--peer-memory-node", options.peer_memory_nodes, "The same for the memory there")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::NonNegativeNumber)
-      ->expected(1, static_cast<int>(kBenchMemoriesMax))
       ->type_name("NODE");
   command.add_option("--memory", options.memory, "Memory to move, on each node, at both ends")
       ->capture_default_str()

@@ -37,6 +37,8 @@ Result<qualify::BenchOptions> to_bench_options(const BenchCliOptions& options) {
   result.depths = options.depths;
   if (!options.memory_nodes.empty()) result.memory_nodes = options.memory_nodes;
   if (!options.peer_memory_nodes.empty()) result.peer_memory_nodes = options.peer_memory_nodes;
+  if (std::max(result.memory_nodes.size(), result.peer_memory_nodes.size()) > kBenchMemoriesMax)
+    return fail(Errc::kRefused, "memory on more than {} nodes at a time", kBenchMemoriesMax);
   const uint64_t largest = qualify::largest_transfer_bytes(result);
   const uint64_t lanes = result.lanes.empty()
                              ? qualify::kLanesToTryMax

@@ -71,6 +71,10 @@ TEST(BenchOptionsTest, NumbersHaveToFitEachOther) {
   options.sizes = {"32MiB"};
   EXPECT_FALSE(to_bench_options(options));
   options.sizes = {};
+  options.lanes = {};
+  options.memory_nodes.assign(kBenchMemoriesMax + 1, 0);
+  EXPECT_FALSE(to_bench_options(options));
+  options.memory_nodes = {};
   options.memory = "8GiB";
   EXPECT_FALSE(to_bench_options(options));
 }

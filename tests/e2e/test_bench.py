@@ -59,7 +59,7 @@ def test_every_size_is_measured_and_adds_up(folder, network):
 def test_bytes_that_moved_are_those_on_the_wire(folder, network):
     with Server(folder, network.name):
         before = network.bytes_received()
-        report, _ = bench.measure(folder, network.name, HOST, "--time", "2s", "--size", "64KiB", "--memory", "32MiB",
+        report, _ = bench.measure(folder, network.name, "--time", "2s", "--size", "64KiB", HOST, "--memory", "32MiB",
                                   "--lanes", "1")
         wire = network.bytes_received() - before
     moved = sum(result["moved_bytes"] for result in report["bandwidth"])
