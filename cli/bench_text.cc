@@ -4,6 +4,8 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <map>
+#include <utility>
 
 #include "cli/bench_findings.h"
 #include "cli/units.h"
@@ -17,6 +19,8 @@ using qualify::BenchReport;
 using qualify::Cell;
 using qualify::Confidence;
 using qualify::LatencyResult;
+
+constexpr double kBarLetters = 60;
 
 std::string format_width(double share) {
   return share < 1 ? fmt::format("{:.1f}%", 100 * share) : ">100%";
@@ -79,6 +83,26 @@ std::string render_bandwidth(const BenchReport& report) {
   return text;
 }
 
+// The sizes of a sweep beside each other, over all rails: the last rate of each, since lanes are
+// tried before.
+std::string render_bars(const BenchReport& report) {
+  std::map<std::pair<qualify::Verb, uint32_t>, double> rates;
+  for (const BandwidthResult& result : report.bandwidth) {
+    const bool everywhere = result.cell.paths.size() == report.paths.size();
+    if (everywhere)
+      rates[{result.cell.verb, result.cell.size_bytes}] = result.bandwidth.bytes_per_s;
+  }
+  double best = 0;
+  for (const auto& [what, rate] : rates) best = std::max(best, rate);
+  std::string text = "\n";
+  for (const auto& [what, rate] : rates) {
+    const double share = best > 0 ? rate / best : 0;
+    text += fmt::format("{:<7}{:>8} {}\n", to_string(what.first), format_transfer_size(what.second),
+                        std::string(static_cast<size_t>(share * kBarLetters), '#'));
+  }
+  return text;
+}
+
 std::string render_latency(const BenchReport& report) {
   std::string text = fmt::format("\n{:<8}{:>8}{:>10}{:>10}{:>10}{:>10}{:>10}{:>8}{:>10}\n", "us",
                                  "size", "p50", "p90", "p99", "p99.9", "max", "+-", "count");
@@ -103,7 +127,8 @@ std::string format_transfer_size(uint32_t size_bytes) {
 
 std::string render_bench_text(const BenchOutcome& outcome) {
   const BenchReport& report = outcome.report;
-  std::string text = render_paths(outcome) + render_bandwidth(report) + render_latency(report);
+  std::string text = render_paths(outcome) + render_bandwidth(report) + render_bars(report) +
+                     render_latency(report);
   text += fmt::format("\nTook {:.1f} s.\n", report.duration_s);
   for (const std::string& finding : report.findings) text += "! " + finding + "\n";
   return text;

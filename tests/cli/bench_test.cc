@@ -156,6 +156,7 @@ TEST(BenchText, MarksWhatSaysLittle) {
   EXPECT_NE(text.find("1 MiB      2      4      2.500    1.0%"), std::string::npos) << text;
   EXPECT_NE(text.find("80%"), std::string::npos) << text;
   EXPECT_NE(text.find("under full load ?"), std::string::npos) << text;
+  EXPECT_NE(text.find("1 MiB " + std::string(60, '#') + "\n"), std::string::npos) << text;
   EXPECT_NE(text.find(">100%"), std::string::npos) << text;
 }
 
