@@ -36,6 +36,16 @@ Status serve_one(ControlConnection& control, const BenchServeOptions& options,
   return served;
 }
 
+// What the peer has said is read, and it closes the connection: otherwise our words could be lost
+// with a reset.
+void turn_away(ControlConnection& control) {
+  const Deadline deadline = deadline_in(kRefusalMax);
+  (void)control.receive(deadline);
+  (void)control.send(encode(Refuse{"another bench is running there"}), deadline);
+  while (control.receive(deadline)) {
+  }
+}
+
 // Two at once would measure each other.
 class OneBench {
  public:
@@ -46,8 +56,7 @@ class OneBench {
 
   void take(std::unique_ptr<ControlConnection> control) {
     if (busy_.exchange(true)) {
-      (void)control->send(encode(Refuse{"another bench is running there"}),
-                          deadline_in(kRefusalMax));
+      turn_away(*control);
       return;
     }
     say(fmt::format("{} measures", control->peer_address()));
