@@ -1,6 +1,7 @@
 # Precompiled headers: what most files include is parsed once for a build, not once for each file. Only headers of other
-# projects, which do not change. A file still includes all that it uses, which the release build notices: there, only
-# tests have them. (With them, GCC 12's optimiser sees faults in the standard library that are none.)
+# projects, which do not change. A file still includes all that it uses, which a release build with
+# GODWIT_UNITY_BUILD=OFF notices: there, only tests have them. (With them, GCC 12's optimiser sees faults in the
+# standard library that are none.)
 option(GODWIT_PRECOMPILED_HEADERS "Parse the headers of other projects once for all files, not for tests alone (clang)"
        OFF)
 

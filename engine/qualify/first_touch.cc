@@ -6,14 +6,14 @@
 namespace godwit::qualify {
 namespace {
 
-constexpr Clock::duration kPatience = seconds(10);
+constexpr Clock::duration kTouchPatience = seconds(10);
 constexpr uint64_t kUnderWayMax = 16;
 
 Status touch(BenchLane& lane, const Interruption& interruption) {
   std::array<Completion, 16> completions;
   uint64_t under_way = 0;
   uint64_t next = 0;
-  Deadline deadline = deadline_in(kPatience);
+  Deadline deadline = deadline_in(kTouchPatience);
   while (next < lane.size_bytes || under_way > 0) {
     RETURN_IF_ERROR(interruption.check());
     if (Clock::now() >= deadline) return fail(Errc::kTimeout, "memory cannot be used");
@@ -33,7 +33,7 @@ Status touch(BenchLane& lane, const Interruption& interruption) {
     ASSIGN_OR_RETURN(const size_t count,
                      lane.endpoint().poll(completions, deadline_in(milliseconds(20))));
     under_way -= count;
-    if (count > 0) deadline = deadline_in(kPatience);
+    if (count > 0) deadline = deadline_in(kTouchPatience);
   }
   return {};
 }

@@ -11,15 +11,15 @@ namespace godwit::qualify {
 namespace {
 
 // How long one call waits. Whoever ends a lane wakes it.
-constexpr Clock::duration kPatience = seconds(5);
+constexpr Clock::duration kEchoPatience = seconds(5);
 
 Status send_back_messages(Endpoint& endpoint) {
   std::vector<std::byte> message(kLaneMessageBytesMax);
   while (true) {
-    const Result<size_t> size = endpoint.receive(message, deadline_in(kPatience));
+    const Result<size_t> size = endpoint.receive(message, deadline_in(kEchoPatience));
     if (!size && size.error().code == Errc::kTimeout) continue;
     if (!size) return tl::unexpected<Error>(size.error());
-    RETURN_IF_ERROR(endpoint.send(std::span(message).first(*size), deadline_in(kPatience)));
+    RETURN_IF_ERROR(endpoint.send(std::span(message).first(*size), deadline_in(kEchoPatience)));
   }
 }
 
