@@ -64,7 +64,9 @@ class FaultServer {
 
  private:
   void run() {
-    make_this_thread_urgent();
+    // An urgent thread sleeps while it waits for its page, as it does in a migration.
+    if (make_this_thread_urgent() == Urgency::kRealTime)
+      (void)lane_.endpoint().sleep_with(wake_.fd());
     ended_ = serve();
     if (!ended_) failed_.store(true);
     const Status disarmed = faults_.disarm();

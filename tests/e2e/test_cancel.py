@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from harness import paths
-from harness.scenario import COMPLETED, FAILED, hold_and, scenario
+from harness.scenario import COMPLETED, FAILED, held_receiver, hold_and, release, scenario
 
 BEFORE_COMMIT = ["connecting", "negotiating", "connecting-lanes", "arming", "precopy", "pausing", "final-memory",
                  "saving-state", "verifying", "awaiting-ready"]
@@ -26,12 +26,13 @@ def test_every_state_of_the_source_is_here():
 
 @pytest.mark.parametrize("state", BEFORE_COMMIT)
 def test_cancel_before_the_commit_leaves_the_guest_on_the_source(folder, network, state):
-    with scenario(folder, network) as guests, guests.receive("--verify") as receiver, \
+    with scenario(folder, network) as guests, guests.receive("--verify", *held_receiver(state)) as receiver, \
          guests.send("--verify", "--test-hold", state) as sender:
         hold_and(sender, lambda: sender.signal(signal.SIGINT))
 
         assert sender.wait() == FAILED, sender.output()
         guests.assert_runs_on_source()
+        release(receiver, state)
         assert receiver.wait(15) == FAILED, receiver.output()
         assert sender.report()["status"] == "cancelled"
         assert not sender.sessions_left() and not receiver.sessions_left()

@@ -7,7 +7,8 @@ import pytest
 
 from harness.boot_sector import BootSector
 from harness.qemu import Memory
-from harness.scenario import COMPLETED, FAILED, IN_DOUBT, REFUSED, assert_never_two_running, hold_and, scenario
+from harness.scenario import COMPLETED, FAILED, IN_DOUBT, REFUSED, assert_never_two_running, held_receiver, hold_and, release, \
+    scenario
 from harness.waiting import wait_until
 from test_relay import assert_memory
 
@@ -36,11 +37,12 @@ def test_guest_moves(folder, network, version, kind):
 
 @pytest.mark.parametrize("state", ["negotiating", "precopy", "awaiting-ready"])
 def test_cancel_before_the_commit_leaves_the_guest_on_the_source(folder, network, state):
-    with scenario(folder, network, GUEST) as guests, guests.receive(*CHANNEL) as receiver, \
+    with scenario(folder, network, GUEST) as guests, guests.receive(*CHANNEL, *held_receiver(state)) as receiver, \
             guests.send(*CHANNEL, "--test-hold", state) as sender:
         hold_and(sender, lambda: sender.signal(signal.SIGINT))
         assert sender.wait() == FAILED, sender.output()
         guests.assert_runs_on_source()
+        release(receiver, state)
         assert receiver.wait(15) == FAILED, receiver.output()
         assert sender.report()["status"] == "cancelled"
         assert not sender.sessions_left() and not receiver.sessions_left()

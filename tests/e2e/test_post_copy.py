@@ -11,7 +11,8 @@ import pytest
 from harness import agent, paths
 from harness.boot_sector import BootSector
 from harness.qemu import MIB, Machine, Memory, Qemu
-from harness.scenario import COMPLETED, FAILED, IN_DOUBT, REFUSED, hold_and, runs, scenario, wait_in_post_copy
+from harness.scenario import COMPLETED, FAILED, IN_DOUBT, REFUSED, held_receiver, hold_and, release, runs, scenario, \
+    wait_in_post_copy
 from harness.waiting import wait_until
 
 # Slow enough that the guest runs for a while with pages missing.
@@ -279,12 +280,13 @@ BEFORE_COMMIT = ["precopy", "pausing", "saving-state", "awaiting-ready"]
 
 @pytest.mark.parametrize("state", BEFORE_COMMIT)
 def test_cancel_before_the_commit_leaves_the_guest_on_the_source(folder, network, state):
-    with scenario(folder, network) as guests, guests.receive() as receiver, \
+    with scenario(folder, network) as guests, guests.receive(*held_receiver(state)) as receiver, \
          guests.send("--post-copy", "now", "--test-hold", state) as sender:
         hold_and(sender, lambda: sender.signal(signal.SIGINT))
 
         assert sender.wait() == FAILED, sender.output()
         assert sender.report()["status"] == "cancelled"
+        release(receiver, state)
         assert_stayed(guests, sender, receiver)
 
 

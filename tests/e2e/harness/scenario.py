@@ -127,6 +127,17 @@ def hold_and(agent_process, action):
         agent_process.signal(signal.SIGCONT)
 
 
+def held_receiver(state):
+    """What a receiver is given while its sender is cancelled in this state: who awaits *ready* must not get it before it
+    has heard of the cancel. release() lets it go on."""
+    return ("--test-hold", "loading-state") if state == "awaiting-ready" else ()
+
+
+def release(receiver, state):
+    if held_receiver(state):
+        hold_and(receiver, lambda: None)
+
+
 def seconds_until(condition, what, timeout_s):
     """How long it took until condition() became true."""
     started = time.monotonic()
