@@ -38,17 +38,6 @@ constexpr char kServeFooter[] =
     "\n"
     "Exit codes: 0 stopped; 1 with --once, the bench broke off; 2 usage; 4 this host cannot serve.";
 
-Result<std::unique_ptr<InterruptWatcher>> watch_interrupts(const AgentOptions& options) {
-  block_interrupt_signals();
-  Result<std::unique_ptr<InterruptWatcher>> interrupts = InterruptWatcher::start();
-  if (!interrupts) {
-    say(to_string(interrupts.error()));
-    return interrupts;
-  }
-  if (options.insecure) say("--insecure: neither encrypted nor authenticated");
-  return interrupts;
-}
-
 ExitCode exit_code_of(const Error& error) {
   return error.code == Errc::kRefused ? ExitCode::kRefused : ExitCode::kFailed;
 }
@@ -84,41 +73,33 @@ ExitCode run_bench(const BenchCliOptions& options) {
   return ExitCode::kCompleted;
 }
 
+// A list in one word, so that HOST can follow it: "1,2,4".
+template <typename Values>
+CLI::Option* add_list(CLI::App& command, const char* name, Values& values, const char* help) {
+  return command.add_option(name, values, help)->delimiter(',')->allow_extra_args(false);
+}
+
 void add_sweep_options(CLI::App& command, BenchCliOptions& options) {
   command.add_option("--time", options.time, "How long all of it may take, about")
       ->capture_default_str()
       ->check(understood_by(parse_duration, "DURATION"));
-  command
-      .add_option("--size", options.sizes,
-                  "Bytes of a transfer; A,B,… for a sweep (default: 4KiB to 16MiB)")
-      ->delimiter(',')
-      ->allow_extra_args(false)
+  add_list(command, "--size", options.sizes,
+           "Bytes of a transfer; A,B,… for a sweep (default: 4KiB to 16MiB)")
       ->check(understood_by(parse_size, "SIZE"));
-  command
-      .add_option("--lanes", options.lanes,
-                  "Lanes to try; the fewest that are nearly as fast as the best are used")
-      ->delimiter(',')
-      ->allow_extra_args(false)
+  add_list(command, "--lanes", options.lanes,
+           "Lanes to try; the fewest that are nearly as fast as the best are used")
       ->check(CLI::Range(1U, qualify::kBenchLanesMax))
       ->type_name("N");
-  command
-      .add_option("--depth", options.depths,
-                  "Transfers under way on each lane; A,B,… for a sweep (default: by size)")
-      ->delimiter(',')
-      ->allow_extra_args(false)
+  add_list(command, "--depth", options.depths,
+           "Transfers under way on each lane; A,B,… for a sweep (default: by size)")
       ->check(CLI::Range(1U, qualify::kBenchDepthMax))
       ->type_name("N");
-  command
-      .add_option("--memory-node", options.memory_nodes,
-                  "NUMA node of the memory here; A,B,… for a sweep")
-      ->delimiter(',')
-      ->allow_extra_args(false)
+  add_list(command, "--memory-node", options.memory_nodes,
+           "NUMA node of the memory here; A,B,… for a sweep")
       ->check(CLI::NonNegativeNumber)
       ->type_name("NODE");
-  command
-      .add_option("--peer-memory-node", options.peer_memory_nodes, "The same for the memory there")
-      ->delimiter(',')
-      ->allow_extra_args(false)
+  add_list(command, "--peer-memory-node", options.peer_memory_nodes,
+           "The same for the memory there")
       ->check(CLI::NonNegativeNumber)
       ->type_name("NODE");
   command.add_option("--memory", options.memory, "Memory to move, on each node, at both ends")

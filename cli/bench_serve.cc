@@ -9,10 +9,10 @@
 #include "cli/bench_links.h"
 #include "cli/console.h"
 #include "cli/lane_rails.h"
+#include "cli/peer_listener.h"
 #include "cli/version.h"
 #include "engine/qualify/bench_server.h"
 #include "transports/address/socket_address.h"
-#include "transports/control/control_listener.h"
 
 namespace godwit::cli {
 namespace {
@@ -108,12 +108,8 @@ Status serve_benches(const BenchServeOptions& options, InterruptWatcher& interru
   // What this host lacks is said now.
   ASSIGN_OR_RETURN(const LaneRails lanes, make_lane_rails(options.agent));
   if (!lanes.note.empty()) say(fmt::format("only TCP can be measured: {}", lanes.note));
-  auto tell_rejection = [](std::string_view reason) {
-    say(fmt::format("turned away: {}", reason));
-  };
-  ASSIGN_OR_RETURN(
-      const std::unique_ptr<ControlListener> listener,
-      ControlListener::listen(options.listen, security, {.on_rejection = tell_rejection}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<ControlListener> listener,
+                   listen_for_peers(options.listen, security));
   OneBench bench(options, [&] {
     if (options.once) listener->shut_down();
   });

@@ -2,6 +2,7 @@
 #include "cli/control_reconnectors.h"
 
 #include "cli/console.h"
+#include "cli/peer_listener.h"
 #include "transports/control/control_connect.h"
 
 namespace godwit::cli {
@@ -23,11 +24,7 @@ Result<std::unique_ptr<ControlChannel>> DestinationReconnector::next(Deadline de
     std::lock_guard lock(mutex_);
     if (stopped_) return fail(Errc::kCancelled, "not waited for any more");
     if (listener_ == nullptr) {
-      auto tell_rejection = [](std::string_view reason) {
-        say(fmt::format("turned away: {}", reason));
-      };
-      ASSIGN_OR_RETURN(listener_, ControlListener::listen(address_, security_,
-                                                          {.on_rejection = tell_rejection}));
+      ASSIGN_OR_RETURN(listener_, listen_for_peers(address_, security_));
     }
     listener = listener_.get();
   }

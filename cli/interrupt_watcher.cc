@@ -85,4 +85,15 @@ void InterruptWatcher::watch() {
   }
 }
 
+Result<std::unique_ptr<InterruptWatcher>> watch_interrupts(const AgentOptions& options) {
+  block_interrupt_signals();
+  Result<std::unique_ptr<InterruptWatcher>> interrupts = InterruptWatcher::start();
+  if (!interrupts) {
+    say(to_string(interrupts.error()));
+    return interrupts;
+  }
+  if (options.insecure) say("--insecure: neither encrypted nor authenticated");
+  return interrupts;
+}
+
 }  // namespace godwit::cli

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <thread>
 
+#include "cli/agent_options.h"
 #include "engine/base/result.h"
 #include "engine/base/unique_fd.h"
 #include "engine/base/wake_event.h"
@@ -48,5 +49,9 @@ class InterruptWatcher {
   bool interrupted_ = false;
   std::thread thread_;
 };
+
+// How a command begins that talks to a peer and has no guardian: blocks the signals, watches, and
+// warns of --insecure. Says on stderr why it could not.
+Result<std::unique_ptr<InterruptWatcher>> watch_interrupts(const AgentOptions& options);
 
 }  // namespace godwit::cli

@@ -14,6 +14,7 @@
 #include "cli/interrupt_watcher.h"
 #include "cli/lane_rails.h"
 #include "cli/own_command.h"
+#include "cli/peer_listener.h"
 #include "cli/report_output.h"
 #include "cli/version.h"
 #include "engine/channel/channel_destination.h"
@@ -63,12 +64,8 @@ struct FirstConnection {
 
 Result<FirstConnection> await_source(const ReceiveOptions& options, const ControlSecurity& security,
                                      InterruptWatcher& interrupts) {
-  auto tell_rejection = [](std::string_view reason) {
-    say(fmt::format("turned away: {}", reason));
-  };
-  ASSIGN_OR_RETURN(
-      std::unique_ptr<ControlListener> listener,
-      ControlListener::listen(options.listen, security, {.on_rejection = tell_rejection}));
+  ASSIGN_OR_RETURN(std::unique_ptr<ControlListener> listener,
+                   listen_for_peers(options.listen, security));
   say(fmt::format("waiting for `godwit send` on {}, control connection: {}", listener->address(),
                   describe_security(options.agent, security)));
   interrupts.set_action([&] { listener->shut_down(); });

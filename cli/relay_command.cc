@@ -10,10 +10,10 @@
 #include "cli/console.h"
 #include "cli/interrupt_watcher.h"
 #include "cli/lane_rails.h"
+#include "cli/peer_listener.h"
 #include "cli/relay_ends.h"
 #include "cli/relay_streams.h"
 #include "transports/address/socket_address.h"
-#include "transports/control/control_listener.h"
 #include "vmm-adapters/linux/unix_stream.h"
 
 namespace godwit::cli {
@@ -82,12 +82,8 @@ Result<uint64_t> receive_and_connect(const RelayCliOptions& options, InterruptWa
   // What this host lacks is said now.
   ASSIGN_OR_RETURN(const LaneRails lanes, make_lane_rails(options.agent));
   if (!lanes.note.empty()) say(fmt::format("streams will come over TCP: {}", lanes.note));
-  auto tell_rejection = [](std::string_view reason) {
-    say(fmt::format("turned away: {}", reason));
-  };
-  ASSIGN_OR_RETURN(
-      const std::unique_ptr<ControlListener> listener,
-      ControlListener::listen(options.address, security, {.on_rejection = tell_rejection}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<ControlListener> listener,
+                   listen_for_peers(options.address, security));
   std::atomic<uint32_t> migrations{0};
   RelayStreams streams([&] {
     if (options.once) listener->shut_down();
@@ -117,13 +113,8 @@ Result<uint64_t> receive_and_connect(const RelayCliOptions& options, InterruptWa
 using Relay = Result<uint64_t> (*)(const RelayCliOptions& options, InterruptWatcher& interrupts);
 
 ExitCode run_relay(const RelayCliOptions& options, Relay relay) {
-  block_interrupt_signals();
-  Result<std::unique_ptr<InterruptWatcher>> interrupts = InterruptWatcher::start();
-  if (!interrupts) {
-    say(to_string(interrupts.error()));
-    return ExitCode::kRefused;
-  }
-  if (options.agent.insecure) say("--insecure: neither encrypted nor authenticated");
+  const auto interrupts = watch_interrupts(options.agent);
+  if (!interrupts) return ExitCode::kRefused;
   const Result<uint64_t> failures = relay(options, **interrupts);
   if (!failures) {
     say(to_string(failures.error()));

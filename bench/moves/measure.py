@@ -48,6 +48,10 @@ class Place:
     namespace: bool = True  # False: on the host itself, where the RDMA devices are; bytes on the wire stay unknown
     timeout_s: float = 60  # after which a move has not converged
 
+    def network(self):
+        """A context: the namespace of one move, or None."""
+        return Namespace() if self.namespace else contextlib.nullcontext()
+
 
 class HeartbeatWatch:
     """Runs guest_memory watch beside a move, and says how long the guest's heart stood still."""
@@ -65,8 +69,7 @@ class HeartbeatWatch:
 def measure(tool, profile, place):
     """Returns {metric: value} of one move. Raises DidNotComplete, or AssertionError if memory came out wrong."""
     guest = BootSector(profile.fill_mib * MIB, profile.dirty_mib, profile.passes_per_letter)
-    with tempfile.TemporaryDirectory() as folder, \
-         Namespace() if place.namespace else contextlib.nullcontext() as network:
+    with tempfile.TemporaryDirectory() as folder, place.network() as network:
         netns = network.name if network else None
         image = guest.write_image(f"{folder}/floppy")
         memory = Memory(profile.memory_mib, folder=place.memory_folder, preallocated=True)

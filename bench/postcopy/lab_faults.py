@@ -21,7 +21,6 @@ from . import report
 from .measure import METRICS, Measure
 from .profiles import LAB_CHASE
 
-TOOL = "godwit-now"
 WANT = 1.25  # of a fault from memory and a read of 4 KiB, at most
 _READ = Transfer("read", "latency", 4096, queue_pairs=1, iterations=2000, device=DEVICE)
 
@@ -44,16 +43,16 @@ def run(runs, qemu, measure_floor):
     """Returns what --json has, and prints it."""
     yardsticks = Yardsticks()
     measure = Measure(yardsticks.measure(measure_floor)["ticks_per_s"])
-    results, failures = {(LAB_CHASE.name, TOOL): []}, []
+    results, failures = {(LAB_CHASE.name, report.GODWIT): []}, []
     with tempfile.TemporaryDirectory() as folder:
         key_file = f"{folder}/key"
         subprocess.run([paths.GODWIT, "keygen", key_file], check=True, capture_output=True)
-        tool = GodwitTool(TOOL, HOST, ("--transport", "rdma", "--rail", DEVICE, "--psk-file", key_file),
+        tool = GodwitTool(report.GODWIT, HOST, ("--transport", "rdma", "--rail", DEVICE, "--psk-file", key_file),
                           ("--post-copy", "now"))
         place = Place(qemu, namespace=False, timeout_s=180)
         for _ in range(runs):
             found, failed = series.run([tool], [LAB_CHASE], 1, place, measure)
-            results[LAB_CHASE.name, TOOL] += found[LAB_CHASE.name, TOOL]
+            results[LAB_CHASE.name, report.GODWIT] += found[LAB_CHASE.name, report.GODWIT]
             failures += failed
             try:
                 yardsticks.measure(measure_floor)
@@ -61,7 +60,7 @@ def run(runs, qemu, measure_floor):
                 failures.append(f"ib_read_lat: {error}")
     rows = make_rows(results, METRICS)
     floor, read = (statistics.median(values) for values in (yardsticks.floors_us, yardsticks.reads_us))
-    fault = Medians(rows).get(LAB_CHASE.name, TOOL, "fault-p50")
+    fault = Medians(rows).get(LAB_CHASE.name, report.GODWIT, "fault-p50")
     ratio = round(fault / (floor + read), 3) if fault else None
     target = {"name": "lab: a fault's median / (a fault from memory + ib_read_lat of 4 KiB)", "value": ratio,
               "want": WANT, "ok": ratio is not None and ratio <= WANT}

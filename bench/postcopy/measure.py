@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """One measured move by post-copy: two fresh QEMUs, one tool, one guest."""
 
-import contextlib
 import subprocess
 import tempfile
 import time
 
 from harness import paths
 from harness.cpu_time import overhead_cpu_seconds
-from harness.network import Namespace
 from harness.pointer_chase import slow_loads
 from harness.qemu import Machine, Memory, Qemu
 
@@ -50,8 +48,7 @@ class Measure:
     def __call__(self, tool, profile, place):
         """Returns {metric: value} of one move. Raises DidNotComplete, or AssertionError if memory came out wrong."""
         guest = profile.guest()
-        with tempfile.TemporaryDirectory() as folder, \
-             Namespace() if place.namespace else contextlib.nullcontext() as network:
+        with tempfile.TemporaryDirectory() as folder, place.network() as network:
             netns = network.name if network else None
             image = guest.write_image(f"{folder}/floppy")
             memory = Memory(profile.memory_mib, folder=place.memory_folder, preallocated=True)

@@ -14,10 +14,6 @@ namespace {
 constexpr Clock::duration kProgressPeriod = milliseconds(500);
 constexpr Clock::duration kRetryPause = milliseconds(100);
 
-double to_microseconds(nanoseconds time) {
-  return std::chrono::duration<double, std::micro>(time).count();
-}
-
 }  // namespace
 
 // A connection that replaced a lost one, and what hangs on it. Destroyed from the bottom up.
@@ -332,9 +328,9 @@ FetchProgress DestinationPostCopy::progress() const {
   return {.outstanding_bytes = fetcher_->outstanding_bytes(),
           .fetched_bytes = counters.fault_bytes + counters.background_bytes,
           .faults = counters.faults,
-          .fault_p50_us = to_microseconds(latency.percentile(0.5)),
-          .fault_p99_us = to_microseconds(latency.percentile(0.99)),
-          .fault_max_us = to_microseconds(latency.percentile(1))};
+          .fault_p50_us = latency.percentile_us(0.5),
+          .fault_p99_us = latency.percentile_us(0.99),
+          .fault_max_us = latency.percentile_us(1)};
 }
 
 void DestinationPostCopy::fill_report() {
@@ -346,10 +342,10 @@ void DestinationPostCopy::fill_report() {
   report.fault_bytes = counters.fault_bytes;
   report.background_bytes = counters.background_bytes;
   report.zero_pages = counters.zero_pages;
-  report.fault_p50_us = to_microseconds(latency.percentile(0.5));
-  report.fault_p90_us = to_microseconds(latency.percentile(0.9));
-  report.fault_p99_us = to_microseconds(latency.percentile(0.99));
-  report.fault_max_us = to_microseconds(latency.percentile(1));
+  report.fault_p50_us = latency.percentile_us(0.5);
+  report.fault_p90_us = latency.percentile_us(0.9);
+  report.fault_p99_us = latency.percentile_us(0.99);
+  report.fault_max_us = latency.percentile_us(1);
   for (const nanoseconds time : fetcher_->stall_times().vcpus())
     report.vcpu_stall_ms.push_back(to_milliseconds(duration_cast<Clock::duration>(time)));
   report.other_stall_ms = to_milliseconds(fetcher_->stall_times().others());

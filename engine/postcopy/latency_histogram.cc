@@ -71,6 +71,10 @@ nanoseconds LatencyCounts::percentile(double fraction) const {
   CHECK(false && "fewer latencies than were counted");
 }
 
+double LatencyCounts::percentile_us(double fraction) const {
+  return std::chrono::duration<double, std::micro>(percentile(fraction)).count();
+}
+
 void LatencyCounts::merge(const LatencyCounts& other) {
   std::transform(buckets_.begin(), buckets_.end(), other.buckets_.begin(), buckets_.begin(),
                  std::plus<>());

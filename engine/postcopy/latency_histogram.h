@@ -30,6 +30,7 @@ class LatencyCounts {
   // The shortest time that this fraction of all took at most, rounded up to its bucket's end; 0
   // when nothing was recorded. Requires: 0 < fraction <= 1. `percentile(1)` is the maximum.
   nanoseconds percentile(double fraction) const;
+  double percentile_us(double fraction) const;
 
   void merge(const LatencyCounts& other);
 

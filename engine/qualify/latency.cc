@@ -21,17 +21,13 @@ constexpr Clock::duration kMedianStretch = milliseconds(25);
 constexpr uint64_t kCountMin = 1000;
 constexpr Clock::duration kAnswerMax = seconds(5);
 
-double in_microseconds(Clock::duration time) {
-  return to_milliseconds(time) * 1e3;
-}
-
 Latency summarize(const LatencyCounts& counts, const Estimate& median, const StopRule& rule) {
   return {.count = counts.count(),
-          .p50_us = in_microseconds(counts.percentile(0.5)),
-          .p90_us = in_microseconds(counts.percentile(0.9)),
-          .p99_us = in_microseconds(counts.percentile(0.99)),
-          .p99_9_us = in_microseconds(counts.percentile(0.999)),
-          .max_us = in_microseconds(counts.percentile(1)),
+          .p50_us = counts.percentile_us(0.5),
+          .p90_us = counts.percentile_us(0.9),
+          .p99_us = counts.percentile_us(0.99),
+          .p99_9_us = counts.percentile_us(0.999),
+          .max_us = counts.percentile_us(1),
           .half_width_us = median.half_width,
           .confidence = judge(median, rule)};
 }
@@ -80,7 +76,7 @@ Result<Latency> measure_latency_of(const std::function<Result<Clock::duration>()
     }
     RETURN_IF_ERROR(interruption.check());
     const LatencyCounts counts = stretch->snapshot();
-    medians_us.push_back(in_microseconds(counts.percentile(0.5)));
+    medians_us.push_back(counts.percentile_us(0.5));
     all.merge(counts);
     const Estimate median = estimate_mean(medians_us);
     const Clock::duration elapsed = Clock::now() - begin;
