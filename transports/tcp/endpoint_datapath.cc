@@ -89,6 +89,7 @@ void TcpEndpoint::turn(Deadline deadline) {
     // Nothing more to read just now: the peer should know how far we are.
     ack_wanted_ = true;
     pump_send();
+    arm();  // what was sent after the ack may have filled the socket
     submit();
   }
   if (alive() && ring_->peek() == nullptr && !can_send() && deadline != kWithoutWaiting) {
