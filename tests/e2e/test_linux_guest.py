@@ -19,7 +19,7 @@ from harness.waiting import wait_until
 DISK_POOL_MIB = 64
 DISK_POOL_CHECKS = 2 * DISK_POOL_MIB * 64  # each buffer of 16 KiB once when it is reused and once when it arrives
 SLOW_BYTES_PER_S = 20_000_000
-BOOT_S = 60 if agent.TRANSPORT == "tcp" else 400  # in the lab the host is emulated as well
+BOOT_S = 120 if agent.TRANSPORT == "tcp" else 400  # in the lab the host is emulated as well
 BALLOON = ("-device", "virtio-balloon-pci,id=balloon0")
 
 
@@ -111,7 +111,7 @@ def test_slow_disk_reads_in_flight_are_not_lost(folder, network, linux_disk, slo
 
 
 def test_without_quiesced_scans_the_verification_finds_lost_reads(folder, network, linux_disk, slow_disk):
-    attempts_max = 3
+    attempts_max = 6
     for attempt in range(attempts_max):
         with linux_scenario(folder, network, linux_disk, wrapper=slow_disk) as guests:
             code, report, output = move(guests, "--test-no-quiesce")
