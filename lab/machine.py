@@ -14,6 +14,7 @@ import subprocess
 import threading
 
 import boot_files
+import host_clock
 
 # Not Debian 12's QEMU 7.2: with that, one boot in a hundred ends in "Oops: int3". A CPU of it may go on executing the
 # breakpoint that the kernel puts into code of its own while it changes it.
@@ -51,7 +52,7 @@ class Machine:
         arguments = [
             *_board(options), *_root(options), *_network(name, options, cables),
             "-name", f"lab-{name}", "-kernel", str(boot_files.kernel()), "-initrd", f"/dev/fd/{initramfs}",
-            "-append", f"{KERNEL_ARGUMENTS} {options.kernel_arguments}",
+            "-append", f"{KERNEL_ARGUMENTS} tsc_early_khz={host_clock.counter_khz()} {options.kernel_arguments}",
             "-chardev", f"file,id=console,path=/dev/fd/{self._console},append=on", "-serial", "chardev:console",
             "-chardev", f"socket,id=monitor,fd={monitor_end.fileno()}", "-mon", "chardev=monitor,mode=control",
             "-device", "virtio-serial-pci,bus=pcie.0",

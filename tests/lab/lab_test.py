@@ -170,6 +170,18 @@ def test_connections_by_rdma_cm_within_a_machine_work(machine):
     machine.output(ib_write_bw(0, "10.77.0.1", "", "-R"))
 
 
+def test_clock_is_as_fast_as_the_hosts(machine):
+    def clock():
+        before = time.monotonic()
+        seconds = float(machine.output("/usr/bin/python3 -c 'import time; print(time.monotonic())'"))
+        return before, seconds, time.monotonic()
+
+    first_before, first, first_after = clock()
+    time.sleep(2)
+    last_before, last, last_after = clock()
+    assert (last_before - first_after) * 0.99 < last - first < (last_after - first_before) * 1.01
+
+
 def test_memory_to_lock_is_unlimited(machine):
     assert machine.output("ulimit -l") == "unlimited\n"
 
