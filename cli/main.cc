@@ -3,6 +3,7 @@
 // The `godwit` program: parses the command line and hands over to the command's own file.
 #include <CLI/CLI.hpp>
 #include <csignal>
+#include <cstdlib>
 
 #include "cli/command.h"
 #include "cli/version.h"
@@ -25,6 +26,11 @@ constexpr char kFooter[] =
     "`godwit keygen FILE` makes the key; `godwit probe` tells what this host can do.\n"
     "`godwit COMMAND --help` explains a command.";
 
+// hwloc's plugins that ask X servers and accelerators for devices of theirs. None of them carries
+// memory, some take seconds, and loading them is most of what starting costs.
+constexpr char kPluginsLeftOut[] =
+    "hwloc_gl,hwloc_opencl,hwloc_cuda,hwloc_nvml,hwloc_rsmi,hwloc_levelzero,hwloc_xml_libxml";
+
 }  // namespace
 
 // NOLINTNEXTLINE(bugprone-exception-escape): only CLI11 throws, and a bug in the options is one of
@@ -32,6 +38,7 @@ constexpr char kFooter[] =
 int main(int argc, char** argv) {
   // A reader of our output that went away must not end a migration.
   std::signal(SIGPIPE, SIG_IGN);
+  ::setenv("HWLOC_PLUGINS_BLACKLIST", kPluginsLeftOut, /*overwrite=*/0);
 
   CLI::App app(kDescription, "godwit");
   app.footer(kFooter);
