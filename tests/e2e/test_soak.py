@@ -8,7 +8,7 @@ import pytest
 from harness import agent, soak
 
 INJECTIONS = int(os.environ.get("GODWIT_SOAK_INJECTIONS", "200"))
-PARTS = 2  # side by side
+PARTS = 4  # side by side
 
 
 @pytest.mark.parametrize("part", range(PARTS))
