@@ -16,8 +16,7 @@ namespace {
 // A peer's certificates, all together, while nobody knows yet who it is.
 constexpr long kCertificateBytesMax = 16L * 1024;
 
-// Of the record that a peer who is not authenticated yet makes us hold; also keeps a big message
-// from holding the connection's lock for long.
+// Of the record that a peer who is not authenticated yet makes us hold.
 constexpr long kRecordBytesMax = 4096;
 
 // An external pre-shared key is bound to one hash, so its cipher is fixed: SHA-384.
