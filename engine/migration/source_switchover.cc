@@ -73,6 +73,8 @@ Status SourceMigration::save_state() {
 
 Status SourceMigration::send_device_state() {
   enter(SourceState::kSavingState);
+  // The first piece makes the destination prepare its VMM: sooner than ours has anything to say.
+  RETURN_IF_ERROR(link_->send(StatePiece{}));
   XXH3_state_t* hash = XXH3_createState();
   XXH3_64bits_reset(hash);
   uint64_t total = 0;

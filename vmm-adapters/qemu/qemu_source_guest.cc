@@ -24,7 +24,7 @@ namespace {
 
 using qemu::QmpClient;
 
-constexpr size_t kPumpBytes = 256 * kKiB;
+constexpr size_t kPumpBytes = 64 * kKiB;
 constexpr auto kAttachTimeout = seconds(5);
 
 // What the guest is doing as far as our own calls go.
