@@ -111,8 +111,10 @@ class DestinationGuest {
   virtual Status prepare() = 0;
 
   // Loads the device state. All guest memory is in place: loading reads and writes it. Returns when
-  // the VMM has taken all of it and could start at once. The guest stays paused.
-  virtual Status load_state(std::span<const std::byte> state) = 0;
+  // the VMM has taken all of it and could start at once. The guest stays paused. `meanwhile` is
+  // called once the VMM has something to do; not at all where it comes to an error before.
+  virtual Status load_state(std::span<const std::byte> state,
+                            const std::function<void()>& meanwhile) = 0;
 
   // For post-copy: the first touches of guest memory, not armed yet. At most one at a time, and it
   // goes before the guest does.

@@ -10,6 +10,12 @@
 #include "engine/migration/verification.h"
 
 namespace godwit {
+namespace {
+
+// More than the device state of most guests.
+constexpr uint64_t kUsualStateBytes = kMiB;
+
+}  // namespace
 
 DestinationMigration::DestinationMigration(Parts parts, DestinationOptions options)
     : parts_(std::move(parts)), options_(std::move(options)) {}
@@ -170,6 +176,9 @@ Status DestinationMigration::await_lanes() {
                 name_of(message));
   }
   report_.setup_ms = to_milliseconds(Clock::now() - begin_);
+  // Storage for it is had now, and not page by page while the guest stands still.
+  device_state_.resize(std::min(kUsualStateBytes, options_.device_state_bytes_max));
+  device_state_.clear();
   enter(DestinationState::kReceiving);
   return {};
 }
@@ -313,22 +322,25 @@ Status DestinationMigration::compare_hashes(const VerifyHashes& theirs) {
                                   .first_mismatch = first_mismatch_});
 }
 
+// From then on no peer can reach the guest's memory any more: without a lane no key opens it. To
+// unregister it takes longer, and can wait until the guest runs. The source has written all that it
+// writes when the VMM loads, which takes as long as this does.
+void DestinationMigration::close_lanes() {
+  if (post_copy_ == nullptr) lanes_.reset();
+}
+
 Status DestinationMigration::load_state() {
   enter(DestinationState::kLoadingState);
-  // From here on no peer can reach the guest's memory any more: without a lane no key opens it. To
-  // unregister it takes longer, and can wait until the guest runs.
   if (post_copy_ != nullptr) {
     lanes_->close_writers();
     post_copy_->begin();
-  } else {
-    lanes_.reset();
   }
   RETURN_IF_ERROR(prepare_guest());
   const Clock::time_point start = Clock::now();
   {
     std::optional<DestinationPostCopy::Watch> watch;
     if (post_copy_ != nullptr) watch.emplace(*post_copy_, interruption_);
-    RETURN_IF_ERROR(parts_.guest.load_state(device_state_));
+    RETURN_IF_ERROR(parts_.guest.load_state(device_state_, [this] { close_lanes(); }));
   }
   // The point of no return of this side: once *ready* is sent the decision is the source's alone.
   RETURN_IF_ERROR(interruption_.seal());

@@ -76,6 +76,7 @@ class DestinationMigration {
   Status prepare_guest();
   Status compare_hashes(const VerifyHashes& hashes);
   Status load_state();
+  void close_lanes();
   Status await_commit();
   Status start_guest();
   Status finish_by_post_copy();

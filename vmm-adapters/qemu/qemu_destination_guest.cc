@@ -47,7 +47,8 @@ class DirectDestinationGuest final : public QemuDestinationGuest {
     return qemu::check_identities(source, identity_);
   }
   Status prepare() override;
-  Status load_state(std::span<const std::byte> state) override;
+  Status load_state(std::span<const std::byte> state,
+                    const std::function<void()>& meanwhile) override;
   Result<std::unique_ptr<PageFaults>> page_faults() override;
   Status start() override;
   Status abandon() override;
@@ -159,11 +160,13 @@ Status DirectDestinationGuest::explain_failure(const Result<std::string>& status
               migration->error);
 }
 
-Status DirectDestinationGuest::load_state(std::span<const std::byte> state) {
+Status DirectDestinationGuest::load_state(std::span<const std::byte> state,
+                                          const std::function<void()>& meanwhile) {
   CHECK(phase_ == Phase::kPrepared);
   const Deadline deadline = deadline_in(options_.state_timeout);
   Status written = write_state(state, deadline);
   shutdown(channel_.get(), SHUT_WR);
+  meanwhile();
   Result<std::string> status = qemu::wait_settled(*client_, deadline);
   bool loaded = status && *status == "completed";
   if (!loaded) return explain_failure(status);

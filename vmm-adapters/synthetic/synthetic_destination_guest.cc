@@ -32,9 +32,11 @@ Status SyntheticDestinationGuest::prepare() {
   return {};
 }
 
-Status SyntheticDestinationGuest::load_state(std::span<const std::byte> state) {
+Status SyntheticDestinationGuest::load_state(std::span<const std::byte> state,
+                                             const std::function<void()>& meanwhile) {
   if (state_ != State::kPrepared) return fail(Errc::kGuest, "the machine is not prepared to load");
   RETURN_IF_ERROR(machine_->attempt(SyntheticOperation::kLoadState));
+  meanwhile();
   ASSIGN_OR_RETURN(const MachineState decoded, decode_machine_state(state, machine_->options()));
   RETURN_IF_ERROR(machine_->load(decoded));
   state_ = State::kLoaded;

@@ -18,7 +18,8 @@ class SyntheticDestinationGuest final : public DestinationGuest {
   const GuestMemory& memory() const override { return machine_->memory().agent(); }
   Status check_compatible(const GuestIdentity& source) const override;
   Status prepare() override;
-  Status load_state(std::span<const std::byte> state) override;
+  Status load_state(std::span<const std::byte> state,
+                    const std::function<void()>& meanwhile) override;
   Result<std::unique_ptr<PageFaults>> page_faults() override;
   Status start() override;
   Status abandon() override;

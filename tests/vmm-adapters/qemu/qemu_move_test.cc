@@ -94,7 +94,7 @@ TEST_P(QemuMoveTest, RunsOnAtTheDestinationWithItsMemoryRight) {
   std::vector<std::byte> state = pause_and_save();
   copy_memory(source_->memory(), destination_->memory());
   Clock::time_point begin = Clock::now();
-  Status loaded = destination_->load_state(state);
+  Status loaded = destination_->load_state(state, [] {});
   record("load_state_ms", Clock::now() - begin);
   ASSERT_TRUE(loaded) << to_string(loaded.error());
   EXPECT_EQ(destination_qemu_->run_state(), "paused");
@@ -115,7 +115,7 @@ TEST_P(QemuMoveTest, RunsOnAtTheSourceWhenItIsCalledOffAfterLoading) {
   ASSERT_TRUE(destination_->prepare());
   std::vector<std::byte> state = pause_and_save();
   copy_memory(source_->memory(), destination_->memory());
-  ASSERT_TRUE(destination_->load_state(state));
+  ASSERT_TRUE(destination_->load_state(state, [] {}));
 
   uint32_t stopped_at = heartbeat(source_->memory()[0]);
   Status resumed = source_->resume();
@@ -143,7 +143,7 @@ TEST_P(QemuMoveTest, SaysThatACutStateDoesNotLoad) {
   copy_memory(source_->memory(), destination_->memory());
 
   state.resize(state.size() / 2);
-  Status loaded = destination_->load_state(state);
+  Status loaded = destination_->load_state(state, [] {});
 
   ASSERT_FALSE(loaded);
   EXPECT_EQ(loaded.error().code, Errc::kGuest);
@@ -161,7 +161,7 @@ TEST_P(QemuMoveTest, MovesAnIdleGuestOfOneGibibyteQuickly) {
   std::vector<std::byte> state = pause_and_save();
   copy_memory(source_->memory(), destination_->memory());
   Clock::time_point begin = Clock::now();
-  ASSERT_TRUE(destination_->load_state(state));
+  ASSERT_TRUE(destination_->load_state(state, [] {}));
   record("load_state_ms", Clock::now() - begin);
   begin = Clock::now();
   ASSERT_TRUE(destination_->start());

@@ -68,7 +68,7 @@ TEST_P(QemuPageFaultsTest, RunAGuestWhoseMemoryComesLater) {
   server.start(**faults);
   RecordProperty(
       "load_ms",
-      std::to_string(milliseconds_of([&] { return pair.destination().load_state(state); })));
+      std::to_string(milliseconds_of([&] { return pair.destination().load_state(state, [] {}); })));
   const uint32_t stopped_at = heartbeat(pair.source().memory()[0]);
   RecordProperty("start_ms",
                  std::to_string(milliseconds_of([&] { return pair.destination().start(); })));
@@ -94,7 +94,7 @@ TEST_P(QemuPageFaultsTest, ServeTheKernelWhenItTouchesMemoryForQemu) {
   const std::vector<std::byte> state = pair.pause_and_save();
   PageServer server(pair.source().memory(), pair.destination().memory());
   server.start(**faults);
-  ASSERT_TRUE(pair.destination().load_state(state));
+  ASSERT_TRUE(pair.destination().load_state(state, [] {}));
   ASSERT_TRUE(pair.destination().start());
 
   // QEMU hands guest memory to write(2) as it lies.
@@ -127,7 +127,7 @@ TEST_P(QemuPageFaultsTest, AreTakenOverByASuccessorOfTheAgent) {
   const std::vector<std::byte> state = pair.pause_and_save();
   PageServer server(pair.source().memory(), pair.destination().memory());
   server.start(**lost);
-  ASSERT_TRUE(pair.destination().load_state(state));
+  ASSERT_TRUE(pair.destination().load_state(state, [] {}));
   ASSERT_TRUE(pair.destination().start());
   server.stop();
   PageFault taken{};
@@ -170,7 +170,7 @@ TEST_P(QemuPageFaultsTest, AreHadOfAQemuWithoutRights) {
   const std::vector<std::byte> state = pair.pause_and_save();
   PageServer server(pair.source().memory(), pair.destination().memory());
   server.start(**faults);
-  ASSERT_TRUE(pair.destination().load_state(state));
+  ASSERT_TRUE(pair.destination().load_state(state, [] {}));
   ASSERT_TRUE(pair.destination().start());
   const uint32_t stopped_at = heartbeat(pair.source().memory()[0]);
   EXPECT_TRUE(wait_for_heartbeat(pair.destination().memory()[0], stopped_at + 1000));
@@ -243,7 +243,7 @@ TEST_P(QemuPageFaultsTest, LetAGuestBeStartedAgainWhenQemuHadToWaitForAPage) {
   const std::vector<std::byte> state = pair.pause_and_save();
   PageServer server(pair.source().memory(), pair.destination().memory());
   server.start(**faults);
-  ASSERT_TRUE(pair.destination().load_state(state));
+  ASSERT_TRUE(pair.destination().load_state(state, [] {}));
   server.stop();
   std::future<void> waiting =
       std::async(std::launch::async, [&] { pair.destination_qemu().human("xp /1xw 0x2000000"); });

@@ -70,7 +70,7 @@ class QemuRecoveryTest : public testing::TestWithParam<std::string> {
     must(destination->prepare());
     PageServer server(source->memory(), destination->memory(), received_);
     server.start(*faults, pages);
-    must(destination->load_state(state_));
+    must(destination->load_state(state_, [] {}));
     std::ofstream(record_path()) << destination->recovery_record();
     if (start == Start::kTold) must(destination->start());
     const char done = 0;

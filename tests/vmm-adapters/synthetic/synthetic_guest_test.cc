@@ -162,7 +162,7 @@ TEST(SyntheticGuest, GoesOnAtTheDestinationExactlyWhereItWas) {
   copy_memory(source->memory(), destination->memory());
   ASSERT_TRUE(destination->prepare().has_value());
 
-  ASSERT_TRUE(destination->load_state(state).has_value());
+  ASSERT_TRUE(destination->load_state(state, [] {}).has_value());
   ASSERT_TRUE(destination->start().has_value());
   EXPECT_TRUE(destination->machine().running());
 
@@ -180,7 +180,7 @@ TEST(SyntheticGuest, DoesNotLoadItsStateOverMemoryThatIsNotInPlace) {
   const std::vector<std::byte> state = saved_state(*source);
   ASSERT_TRUE(destination->prepare().has_value());
 
-  const Status status = destination->load_state(state);
+  const Status status = destination->load_state(state, [] {});
 
   ASSERT_FALSE(status.has_value());
   EXPECT_EQ(status.error().code, Errc::kGuest);

@@ -28,7 +28,7 @@ TEST(SyntheticPageFaults, BringAWholeGuestOverThatRunsMeanwhile) {
     test::PageServer server(source->memory(), destination->memory());
     server.start(**faults);
 
-    ASSERT_TRUE(destination->load_state(state));
+    ASSERT_TRUE(destination->load_state(state, [] {}));
     ASSERT_TRUE(destination->start());
     destination->machine().pause();
     ASSERT_NO_FATAL_FAILURE(advance(destination->machine(), 500));
