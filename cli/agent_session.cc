@@ -23,7 +23,8 @@ Status AgentSession::take_over(const std::string& session) {
   return {};
 }
 
-void AgentSession::conclude(const MigrationReport& report) {
+void AgentSession::conclude(MigrationReport& report) {
+  report.timeline = timeline_.timeline();
   display_.clear();
   if (directory_ == nullptr) return;
   if (report.status == MigrationStatus::kInDoubt) {
@@ -37,6 +38,7 @@ void AgentSession::conclude(const MigrationReport& report) {
 }
 
 void AgentSession::on_state(std::string_view state) {
+  timeline_.enter(state);
   if (directory_ == nullptr && options_.session_name) {
     std::string session = options_.session_name();
     Status opened = session.empty() ? Status() : open(session);
@@ -52,6 +54,7 @@ void AgentSession::on_state(std::string_view state) {
 
 void AgentSession::on_progress(const Progress& progress) {
   display_.show(progress);
+  timeline_.add(progress);
   if (directory_ != nullptr) tolerate(directory_->update_progress(progress));
 }
 

@@ -10,6 +10,7 @@
 
 #include "cli/guardian.h"
 #include "cli/progress_display.h"
+#include "cli/timeline_recorder.h"
 #include "engine/migration/observer.h"
 #include "engine/session/session_directory.h"
 
@@ -39,8 +40,9 @@ class AgentSession final : public MigrationObserver, public CommitLog {
   // Takes the place of an agent that died.
   Status take_over(const std::string& session);
 
-  // Leaves, or removes, the folder, as the migration's end demands.
-  void conclude(const MigrationReport& report);
+  // Leaves, or removes, the folder, as the migration's end demands, and adds the timeline to the
+  // report.
+  void conclude(MigrationReport& report);
 
   void on_state(std::string_view state) override;
   void on_progress(const Progress& progress) override;
@@ -56,6 +58,7 @@ class AgentSession final : public MigrationObserver, public CommitLog {
   Options options_;
   Guardian& guardian_;
   ProgressDisplay& display_;
+  TimelineRecorder timeline_;
   std::unique_ptr<SessionDirectory> directory_;
   bool complained_ = false;
 };

@@ -18,9 +18,41 @@ Json render_rounds(const std::vector<RoundReport>& rounds) {
                     {"dirty_pages", round.dirty_pages},
                     {"bytes", round.bytes},
                     {"ms", round.ms},
-                    {"pause_ms", round.pause_ms}});
+                    {"pause_ms", round.pause_ms},
+                    {"start_ms", round.start_ms}});
   }
   return list;
+}
+
+// Over the time since the sample before.
+double rate_between(const TimelineSample& before, const TimelineSample& sample) {
+  const double elapsed_ms = sample.ms - before.ms;
+  if (elapsed_ms <= 0) return 0;
+  return static_cast<double>(sample.bytes_sent - before.bytes_sent) / (elapsed_ms / 1e3);
+}
+
+Json render_timeline(const MigrationReport& report) {
+  const Timeline& timeline = report.timeline;
+  Json phases = Json::array();
+  for (const Timeline::Phase& phase : timeline.phases)
+    phases.push_back({{"state", phase.state}, {"start_ms", phase.start_ms}});
+  Json samples = Json::array();
+  TimelineSample before{.ms = report.setup_ms};
+  for (const TimelineSample& sample : timeline.samples) {
+    samples.push_back(
+        {{"ms", sample.ms},
+         {"round", sample.round},
+         {"bytes_sent", sample.bytes_sent},
+         {"bytes_remaining", sample.bytes_remaining},
+         {"throughput_bytes_per_s", rate_between(before, sample)},
+         {"dirty_bytes_per_s", sample.dirty_bytes_per_s},
+         {"predicted_downtime_ms", sample.predicted_downtime_ms},
+         {"rail_bytes_sent", sample.rail_bytes_sent},
+         {"faults", sample.faults},
+         {"fault_latency_us", {{"p50", sample.fault_p50_us}, {"p99", sample.fault_p99_us}}}});
+    before = sample;
+  }
+  return {{"phases", phases}, {"samples", samples}};
 }
 
 Json render_verify(const std::optional<VerifyReport>& verify) {
@@ -91,6 +123,7 @@ std::string render_report_json(const MigrationReport& report, SessionRole role) 
       {"insecure", report.insecure},
       {"downtime_ms", report.downtime_ms},
       {"predicted_downtime_ms", report.predicted_downtime_ms},
+      {"downtime_start_ms", report.downtime_start_ms},
       {"total_ms", report.total_ms},
       {"setup_ms", report.setup_ms},
       {"ram_bytes", report.ram_bytes},
@@ -102,6 +135,7 @@ std::string render_report_json(const MigrationReport& report, SessionRole role) 
       {"hole_bytes", report.hole_bytes},
       {"device_state_bytes", report.device_state_bytes},
       {"rounds", render_rounds(report.rounds)},
+      {"timeline", render_timeline(report)},
       {"throughput_bytes_per_s", report.throughput_bytes_per_s},
       {"cpu_seconds", report.cpu_seconds},
       {"post_copy", render_post_copy(report)},

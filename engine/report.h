@@ -43,6 +43,32 @@ struct RoundReport {
   uint64_t bytes = 0;        // payload sent
   double ms = 0;
   double pause_ms = 0;  // how long the guest stood still because of this round
+  double start_ms = 0;  // when its first page could leave, since the migration began
+};
+
+// One moment of a migration.
+struct TimelineSample {
+  double ms = 0;            // since the migration began
+  uint32_t round = 0;       // 0: of none
+  uint64_t bytes_sent = 0;  // by then; what post-copy fetched is in it
+  uint64_t bytes_remaining = 0;
+  double dirty_bytes_per_s = 0;
+  double predicted_downtime_ms = 0;
+  std::vector<uint64_t> rail_bytes_sent;  // by then, as MigrationReport::rails; empty: not known
+  uint64_t faults = 0;                    // by then, and of all of them:
+  double fault_p50_us = 0;
+  double fault_p99_us = 0;
+};
+
+// How a migration went: the states that its agent went through, and samples in between. Both are
+// bounded, however long it took.
+struct Timeline {
+  struct Phase {
+    std::string state;
+    double start_ms = 0;  // since the migration began
+  };
+  std::vector<Phase> phases;
+  std::vector<TimelineSample> samples;
 };
 
 // What one rail did (engine/rail.h).
@@ -99,8 +125,9 @@ struct MigrationReport {
 
   double downtime_ms = 0;
   double predicted_downtime_ms = 0;
-  double total_ms = 0;  // setup included
-  double setup_ms = 0;  // until the first page could leave
+  double downtime_start_ms = 0;  // when the guest stopped for good, since the migration began
+  double total_ms = 0;           // setup included
+  double setup_ms = 0;           // until the first page could leave
 
   uint64_t ram_bytes = 0;
   uint64_t bytes_sent = 0;    // payload of all lanes, pages sent again included
@@ -115,6 +142,7 @@ struct MigrationReport {
 
   std::vector<RailReport> rails;  // of the source
   std::vector<RoundReport> rounds;
+  Timeline timeline;
   double predicted_total_ms = 0;  // when the last round before post-copy began; 0 without it
   std::optional<PostCopyReport> post_copy;
   std::string post_copy_note;          // why there was none although it was wanted; else empty
@@ -133,6 +161,8 @@ struct Progress {
   double dirty_bytes_per_s = 0;
   double predicted_downtime_ms = 0;
   uint32_t round = 0;  // 1 is the first
+  // Of the source in pre-copy.
+  std::vector<RailReport> rails;  // so far
   // In post-copy.
   uint64_t faults = 0;
   double fault_p50_us = 0;

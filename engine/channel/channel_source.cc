@@ -142,8 +142,10 @@ Status ChannelSource::hand_over() {
                 "paused here and must not be resumed unless the destination's guest is gone",
                 answer ? "its answer makes no sense" : to_string(answer.error()));
   }
-  if (const auto stopped_at = parts_.guest.stopped_at())
+  if (const auto stopped_at = parts_.guest.stopped_at()) {
     report_.downtime_ms = to_milliseconds(Clock::now() - *stopped_at);
+    report_.downtime_start_ms = to_milliseconds(*stopped_at - begin_);
+  }
   report_.status = MigrationStatus::kCompleted;
   enter(SourceState::kCompleted);
   return parts_.guest.release();

@@ -235,26 +235,37 @@ void SourceMigration::place_lanes() {
                 std::move(cpus));
 }
 
+std::vector<RailReport> SourceMigration::describe_rails() const {
+  std::vector<RailReport> described;
+  if (lanes_ == nullptr) return described;
+  const std::vector<precopy::RailCounters> counters = lanes_->rails();
+  for (size_t i = 0; i < rails_.size(); ++i) {
+    const auto& last_loss = counters[i].last_loss;
+    described.push_back({.name = rails_[i]->name,
+                         .transport = rails_[i]->transport->capabilities().name,
+                         .numa_node = rails_[i]->numa_node,
+                         .bytes_sent = counters[i].bytes_sent,
+                         .helped_bytes = counters[i].helped_bytes,
+                         .losses = counters[i].losses,
+                         .slowdowns = counters[i].slowdowns,
+                         .last_loss = last_loss ? to_string(*last_loss) : std::string(),
+                         .recovery_ms = to_milliseconds(counters[i].recovery_max)});
+  }
+  return described;
+}
+
 // Names the rails that carried pages, and why others did not.
 void SourceMigration::report_rails() {
   if (lanes_ == nullptr || !report_.rails.empty()) return;
-  const std::vector<precopy::RailCounters> counters = lanes_->rails();
+  report_.rails = describe_rails();
   uint64_t most_bytes = 0;
+  for (const RailReport& rail : report_.rails) {
+    if (rail.bytes_sent <= most_bytes) continue;
+    most_bytes = rail.bytes_sent;
+    report_.transport = rail.transport;
+  }
+  const std::vector<precopy::RailCounters> counters = lanes_->rails();
   for (size_t i = 0; i < rails_.size(); ++i) {
-    report_.rails.push_back(
-        {.name = rails_[i]->name,
-         .transport = rails_[i]->transport->capabilities().name,
-         .numa_node = rails_[i]->numa_node,
-         .bytes_sent = counters[i].bytes_sent,
-         .helped_bytes = counters[i].helped_bytes,
-         .losses = counters[i].losses,
-         .slowdowns = counters[i].slowdowns,
-         .last_loss = counters[i].last_loss ? to_string(*counters[i].last_loss) : std::string(),
-         .recovery_ms = to_milliseconds(counters[i].recovery_max)});
-    if (counters[i].bytes_sent > most_bytes) {
-      most_bytes = counters[i].bytes_sent;
-      report_.transport = report_.rails.back().transport;
-    }
     if (counters[i].losses > 0) note_rail(report_, rails_[i]->name, *counters[i].last_loss);
   }
 }

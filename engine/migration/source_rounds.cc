@@ -188,7 +188,9 @@ Status SourceMigration::begin_round(RoundKind kind, GuestPageSet pages, GuestPag
   ++round_;
   sending_ = std::move(pages);
   sending_zeroes_ = std::move(zeroes);
-  sending_report_ = {.kind = kind, .dirty_pages = count_pages(sending_)};
+  sending_report_ = {.kind = kind,
+                     .dirty_pages = count_pages(sending_),
+                     .start_ms = to_milliseconds(Clock::now() - begin_)};
   remaining_at_round_start_ = remaining_bytes_;
   return lanes_->begin({.pages = &sending_,
                         .zeroes = sending_zeroes_.empty() ? nullptr : &sending_zeroes_,
@@ -233,7 +235,8 @@ void SourceMigration::show_progress() {
        .throughput_bytes_per_s = static_cast<double>(sent) / std::max(elapsed_s, 1e-3),
        .dirty_bytes_per_s = dirty_bytes_per_s_,
        .predicted_downtime_ms = report_.predicted_downtime_ms,
-       .round = round_});
+       .round = round_,
+       .rails = describe_rails()});
 }
 
 }  // namespace godwit

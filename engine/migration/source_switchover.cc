@@ -165,6 +165,7 @@ Status SourceMigration::hand_over() {
 
 void SourceMigration::ran_there() {
   report_.downtime_ms = to_milliseconds(Clock::now() - paused_at_);
+  report_.downtime_start_ms = to_milliseconds(paused_at_ - begin_);
 }
 
 // The destination has promised that the guest neither ran there nor will. Returns the error that

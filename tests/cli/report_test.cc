@@ -36,6 +36,7 @@ TEST(ReportJson, HasTheDocumentedFieldsAlways) {
                                             "transport_note", "rails",
                                             "security",       "insecure",
                                             "downtime_ms",    "predicted_downtime_ms",
+                                            "timeline",       "downtime_start_ms",
                                             "total_ms",       "setup_ms",
                                             "ram_bytes",      "bytes_sent",
                                             "placed_bytes",   "pages_sent",
