@@ -16,9 +16,6 @@ using qualify::BenchReport;
 using qualify::Cell;
 using qualify::LatencyResult;
 
-// Rises when a field changes its meaning or goes; new ones may come at any time.
-constexpr int kBenchSchema = 1;
-
 Json number_or_null(double value) {
   return std::isfinite(value) ? Json(value) : Json(nullptr);
 }
@@ -87,6 +84,13 @@ Json bandwidth_json(const BandwidthResult& result, const BenchReport& report) {
   return json;
 }
 
+Json distribution_json(const std::vector<qualify::LatencyPoint>& points) {
+  Json list = Json::array();
+  for (const qualify::LatencyPoint& point : points)
+    list.push_back(Json::array({point.us, point.share}));
+  return list;
+}
+
 Json latency_json(const LatencyResult& result, const BenchReport& report) {
   const qualify::Latency& found = result.latency;
   Json json = cell_json(result.cell, report);
@@ -100,7 +104,8 @@ Json latency_json(const LatencyResult& result, const BenchReport& report) {
                {"p99_9_us", found.p99_9_us},
                {"max_us", found.max_us},
                {"half_width_us", number_or_null(found.half_width_us)},
-               {"confidence", to_string(found.confidence)}});
+               {"confidence", to_string(found.confidence)},
+               {"distribution", distribution_json(found.distribution)}});
   return json;
 }
 

@@ -9,6 +9,9 @@
 
 namespace godwit::cli {
 
+// Rises when a field changes its meaning or goes; new ones may come at any time.
+inline constexpr int kBenchSchema = 1;
+
 std::string render_bench_json(const BenchOutcome& outcome);
 
 // One line for each result, after one with the names. What a result does not have is empty.

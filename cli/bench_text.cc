@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "cli/bench_findings.h"
+#include "cli/bench_plot.h"
 #include "cli/units.h"
 #include "engine/base/units.h"
 
@@ -128,7 +129,7 @@ std::string format_transfer_size(uint32_t size_bytes) {
 std::string render_bench_text(const BenchOutcome& outcome) {
   const BenchReport& report = outcome.report;
   std::string text = render_paths(outcome) + render_bandwidth(report) + render_bars(report) +
-                     render_latency(report);
+                     render_latency(report) + render_latency_plot(report);
   text += fmt::format("\nTook {:.1f} s.\n", report.duration_s);
   for (const std::string& finding : report.findings) text += "! " + finding + "\n";
   return text;

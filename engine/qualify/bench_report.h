@@ -54,6 +54,12 @@ struct Bandwidth {
   CpuUse cpu;
 };
 
+// `share` of all took at most so long.
+struct LatencyPoint {
+  double us = 0;
+  double share = 0;
+};
+
 struct Latency {
   uint64_t count = 0;
   double p50_us = 0;
@@ -63,6 +69,7 @@ struct Latency {
   double max_us = 0;
   double half_width_us = 0;  // of the 95 % confidence interval of the median
   Confidence confidence = Confidence::kNoisy;
+  std::vector<LatencyPoint> distribution;  // at fixed shares, rising, the last one 1
 };
 
 struct BandwidthResult {

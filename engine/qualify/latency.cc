@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/qualify/latency.h"
 
+#include <array>
 #include <memory>
 #include <vector>
 
@@ -21,6 +22,18 @@ constexpr Clock::duration kMedianStretch = milliseconds(25);
 constexpr uint64_t kCountMin = 1000;
 constexpr Clock::duration kAnswerMax = seconds(5);
 
+// Dense where distributions bend: the fast end, the bulk, and the tail by powers of ten.
+constexpr std::array kDistributionShares = {0.001, 0.01,  0.05,   0.1,   0.2,    0.3,  0.4,
+                                            0.5,   0.6,   0.7,    0.8,   0.9,    0.95, 0.975,
+                                            0.99,  0.995, 0.9975, 0.999, 0.9999, 1.0};
+
+std::vector<LatencyPoint> distribution_of(const LatencyCounts& counts) {
+  std::vector<LatencyPoint> points;
+  for (const double share : kDistributionShares)
+    points.push_back({counts.percentile_us(share), share});
+  return points;
+}
+
 Latency summarize(const LatencyCounts& counts, const Estimate& median, const StopRule& rule) {
   return {.count = counts.count(),
           .p50_us = counts.percentile_us(0.5),
@@ -29,7 +42,8 @@ Latency summarize(const LatencyCounts& counts, const Estimate& median, const Sto
           .p99_9_us = counts.percentile_us(0.999),
           .max_us = counts.percentile_us(1),
           .half_width_us = median.half_width,
-          .confidence = judge(median, rule)};
+          .confidence = judge(median, rule),
+          .distribution = distribution_of(counts)};
 }
 
 Result<Clock::duration> time_transfer(Transfers& transfers) {

@@ -11,6 +11,7 @@
 #include "cli/bench_findings.h"
 #include "cli/bench_json.h"
 #include "cli/bench_options.h"
+#include "cli/bench_plot.h"
 #include "cli/bench_text.h"
 
 namespace godwit::cli {
@@ -44,11 +45,12 @@ BenchOutcome outcome_at(double bytes_per_s, Confidence confidence = Confidence::
                               .size_bytes = 4096,
                               .paths = {0},
                               .load = qualify::Load::kFull},
-                     .latency = {.count = 7,
+                     .latency = {.count = 1000,
                                  .p50_us = 12.5,
                                  .max_us = 99,
                                  .half_width_us = std::numeric_limits<double>::infinity(),
-                                 .confidence = Confidence::kNoisy}}};
+                                 .confidence = Confidence::kNoisy,
+                                 .distribution = {{12.5, 0.5}, {40, 0.999}, {99, 1}}}}};
   return outcome;
 }
 
@@ -134,6 +136,8 @@ TEST(BenchJson, HasWhatIsDocumented) {
   EXPECT_EQ(latency.at("load"), "full");
   EXPECT_EQ(latency.at("half_width_us"), nullptr);
   EXPECT_EQ(latency.at("confidence"), "noisy");
+  EXPECT_EQ(latency.at("distribution"),
+            nlohmann::json::parse("[[12.5, 0.5], [40.0, 0.999], [99.0, 1.0]]"));
 }
 
 TEST(BenchCsv, EveryLineHasEveryColumn) {
@@ -158,6 +162,29 @@ TEST(BenchText, MarksWhatSaysLittle) {
   EXPECT_NE(text.find("under full load ?"), std::string::npos) << text;
   EXPECT_NE(text.find("1 MiB " + std::string(60, '#') + "\n"), std::string::npos) << text;
   EXPECT_NE(text.find(">100%"), std::string::npos) << text;
+}
+
+TEST(BenchPlot, HasALetterForEachShareWhereItsLatencyIs) {
+  qualify::BenchReport report;
+  for (const auto& [verb, us] :
+       {std::pair(qualify::Verb::kWrite, 10.0), std::pair(qualify::Verb::kRead, 1000.0)}) {
+    for (const uint32_t size : {4096, 65536}) {
+      qualify::LatencyResult result{.cell = {.verb = verb, .size_bytes = size, .paths = {0}},
+                                    .latency = {}};
+      for (const double share :
+           {0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0})
+        result.latency.distribution.push_back({size == 4096 ? us : 1e6, share});
+      report.latency.push_back(result);
+    }
+  }
+
+  const std::string plot = render_latency_plot(report);
+
+  EXPECT_NE(plot.find("  99.9% |w" + std::string(62, ' ') + "r\n"), std::string::npos) << plot;
+  EXPECT_NE(plot.find("     1% |w" + std::string(62, ' ') + "r\n"), std::string::npos) << plot;
+  EXPECT_NE(plot.find("10 us"), std::string::npos);
+  EXPECT_NE(plot.find("w write 4 KiB  r read 4 KiB\n"), std::string::npos) << plot;
+  EXPECT_EQ(render_latency_plot({}), "");
 }
 
 }  // namespace
