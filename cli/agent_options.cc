@@ -41,6 +41,10 @@ void add_agent_options(CLI::App& command, AgentOptions& options) {
       ->type_name("PID");
   command.add_option("--json", options.json, "Write the report as JSON; - is stdout")
       ->type_name("FILE");
+  command
+      .add_option("--report", options.page,
+                  "Write the report as a page of HTML (docs/report.md); - is stdout")
+      ->type_name("FILE.html");
 
   add_peer_options(command, options);
   command

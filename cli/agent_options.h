@@ -26,6 +26,7 @@ struct AgentOptions {
   std::string transport = "auto";
   std::vector<std::string> rails;  // RDMA devices; empty: those that work
   std::string json;                // a file, "-" for stdout, empty for none
+  std::string page;                // the same, of --report
   std::string reconnect_for;       // a duration; empty: for ever
   std::string resume_session;      // whose agent died, and is replaced by this one; else empty
   std::string test_hold;           // a state's name

@@ -15,6 +15,7 @@
 #include "cli/interrupt_watcher.h"
 #include "cli/option_check.h"
 #include "cli/output_file.h"
+#include "cli/report_page.h"
 #include "cli/units.h"
 
 namespace godwit::cli {
@@ -54,8 +55,10 @@ ExitCode run_serve(const BenchServeOptions& options) {
 ExitCode run_bench(const BenchCliOptions& options) {
   const Result<OutputFile> json = OutputFile::open(options.agent.json);
   const Result<OutputFile> csv = OutputFile::open(options.csv);
-  if (!json || !csv) {
-    say(to_string(json ? csv.error() : json.error()));
+  const Result<OutputFile> page = OutputFile::open(options.page);
+  for (const auto* output : {&json, &csv, &page}) {
+    if (*output) continue;
+    say(to_string(output->error()));
     return ExitCode::kRefused;
   }
   const auto interrupts = watch_interrupts(options.agent);
@@ -66,10 +69,12 @@ ExitCode run_bench(const BenchCliOptions& options) {
     return exit_code_of(outcome.error());
   }
   if (!outcome->note.empty()) say(fmt::format("only TCP was measured: {}", outcome->note));
-  const bool stdout_taken = json->is_stdout() || csv->is_stdout();
+  const bool stdout_taken = json->is_stdout() || csv->is_stdout() || page->is_stdout();
   (stdout_taken ? write_stderr : write_stdout)(render_bench_text(*outcome));
-  json->write(render_bench_json(*outcome));
+  const std::string document = render_bench_json(*outcome);
+  json->write(document);
   csv->write(render_bench_csv(*outcome));
+  if (page->wanted()) page->write(render_own_page(document));
   return ExitCode::kCompleted;
 }
 
@@ -139,6 +144,10 @@ void add_bench_command(CLI::App& app, ExitCode& exit_code) {
       ->type_name("FILE");
   bench->add_option("--csv", options->csv, "Write the results as CSV; - is stdout")
       ->type_name("FILE");
+  bench
+      ->add_option("--report", options->page,
+                   "Write the results as a page of HTML (docs/report.md); - is stdout")
+      ->type_name("FILE.html");
   add_peer_options(*bench, options->agent);
   bench
       ->add_option("--tls-hostname", options->tls_hostname,

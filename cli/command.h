@@ -20,6 +20,7 @@ void add_status_command(CLI::App& app, ExitCode& exit_code);
 void add_cancel_command(CLI::App& app, ExitCode& exit_code);
 void add_resume_command(CLI::App& app, ExitCode& exit_code);
 void add_probe_command(CLI::App& app, ExitCode& exit_code);
+void add_report_command(CLI::App& app, ExitCode& exit_code);
 void add_keygen_command(CLI::App& app, ExitCode& exit_code);
 void add_completion_command(CLI::App& app, ExitCode& exit_code);
 

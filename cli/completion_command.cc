@@ -45,7 +45,7 @@ std::string bash_script(const CLI::App& app) {
       "  local word=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD-1]}} words=\n"
       "  COMPREPLY=()\n"
       "  case $previous in\n"
-      "    --qmp|--psk-file|--tls-dir|--json|keygen)\n"
+      "    --qmp|--psk-file|--tls-dir|--json|--csv|--report|keygen|report)\n"
       "      COMPREPLY=($(compgen -f -- \"$word\")); return ;;\n"
       "    cancel|resume|status)\n"
       "      words=$(godwit status 2>/dev/null | awk 'NR>1 && $1 ~ /^[0-9a-f]{{16}}$/ {{print "

@@ -55,6 +55,7 @@ int main(int argc, char** argv) {
   godwit::cli::add_status_command(app, exit_code);
   godwit::cli::add_probe_command(app, exit_code);
   godwit::cli::add_bench_command(app, exit_code);
+  godwit::cli::add_report_command(app, exit_code);
   godwit::cli::add_keygen_command(app, exit_code);
   godwit::cli::add_completion_command(app, exit_code);
   try {

@@ -23,14 +23,18 @@ Result<OutputFile> OutputFile::open(const std::string& path) {
   return output;
 }
 
-void OutputFile::write(std::string_view text) const {
+bool OutputFile::write(std::string_view text) const {
   if (is_stdout()) write_stdout(text);
   while (file_.valid() && !text.empty()) {
     const ssize_t written = ::write(file_.get(), text.data(), text.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return say(to_string(fail_errno(errno, "write {}", path_).value()));
+    if (written < 0) {
+      say(to_string(fail_errno(errno, "write {}", path_).value()));
+      return false;
+    }
     text.remove_prefix(static_cast<size_t>(written));
   }
+  return true;
 }
 
 }  // namespace godwit::cli

@@ -20,8 +20,8 @@ class OutputFile {
   bool wanted() const { return !path_.empty(); }
   bool is_stdout() const { return path_ == "-"; }
 
-  // Says on stderr when it could not be written.
-  void write(std::string_view text) const;
+  // Whether all of it was written, if it was wanted; says on stderr when it could not be.
+  bool write(std::string_view text) const;
 
  private:
   std::string path_;

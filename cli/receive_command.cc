@@ -263,7 +263,7 @@ Result<Outcome> fetch_again(const ReceiveOptions& options, InterruptWatcher& int
 
 ExitCode receive(const ReceiveOptions& options) {
   block_interrupt_signals();
-  Result<ReportOutput> output = ReportOutput::open(options.agent.json);
+  Result<ReportOutput> output = ReportOutput::open(options.agent);
   if (!output) {
     say(to_string(output.error()));
     return ExitCode::kRefused;

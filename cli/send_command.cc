@@ -214,7 +214,7 @@ Result<MigrationReport> serve_again(const SendOptions& options, InterruptWatcher
 
 ExitCode send(const SendOptions& options) {
   block_interrupt_signals();
-  Result<ReportOutput> output = ReportOutput::open(options.agent.json);
+  Result<ReportOutput> output = ReportOutput::open(options.agent);
   if (!output) {
     say(to_string(output.error()));
     return ExitCode::kRefused;

@@ -27,7 +27,7 @@ class Program(unittest.TestCase):
     def test_help_names_every_command_and_shows_examples(self):
         result = godwit("--help")
         self.assertEqual(result.returncode, 0)
-        for word in ("send", "receive", "cancel", "status", "probe", "bench", "keygen", "completion", "--psk-file"):
+        for word in ("send", "receive", "cancel", "status", "probe", "bench", "report", "keygen", "completion", "--psk-file"):
             self.assertIn(word, result.stdout)
         for command in ("send", "receive", "cancel", "bench", "keygen"):
             self.assertIn("Example", godwit(command, "--help").stdout)
@@ -57,9 +57,47 @@ class Program(unittest.TestCase):
         self.assertEqual(json.loads(result.stdout)["error"]["code"], "refused")
 
     def test_report_that_cannot_be_written_is_found_before_anything_is_done(self):
-        result = godwit("send", "--to", "127.0.0.1:1", "--qmp", "/nonexistent", "--json", "/nonexistent/report")
-        self.assertEqual(result.returncode, 4)
-        self.assertIn("/nonexistent/report", result.stderr)
+        for option in ("--json", "--report"):
+            result = godwit("send", "--to", "127.0.0.1:1", "--qmp", "/nonexistent", option, "/nonexistent/report")
+            self.assertEqual(result.returncode, 4)
+            self.assertIn("/nonexistent/report", result.stderr)
+
+    def test_migration_that_is_refused_has_its_page_too(self):
+        page = self.folder / "page.html"
+        self.assertEqual(godwit("send", "--to", "192.0.2.1:7471", "--qmp", "/nonexistent", "--report", str(page)).returncode, 4)
+        self.assertIn('"status":"refused"', page.read_text())
+
+    def run_file(self, name, **fields):
+        path = self.folder / name
+        path.write_text(json.dumps(fields))
+        return str(path)
+
+    def test_runs_are_compared_and_what_is_no_run_is_refused(self):
+        bench = self.run_file("bench.json", schema=1, paths=[], latency=[],
+                              bandwidth=[{"verb": "read", "size_bytes": 4096, "bytes_per_s": 2e9}])
+        move = self.run_file("move.json", schema=1, session="00c0ffee00c0ffee", status="completed", rounds=[], downtime_ms=12.5)
+        page = self.folder / "page.html"
+        result = godwit("report", bench, bench, "--report", str(page))
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertRegex(result.stdout, r"(?m)^read 4 KiB +2\.00 GB/s +2\.00 GB/s +\+0 %$")
+        self.assertIn("<!doctype html>", page.read_text())
+        result = godwit("report", move, "--report", "-")
+        self.assertTrue(result.stdout.startswith("<!doctype html>") and result.stdout.rstrip().endswith("</html>"))
+        self.assertIn("12.5 ms", result.stderr)
+        later = self.run_file("later.json", schema=9, paths=[], latency=[], bandwidth=[])
+        other = self.run_file("other.json", schema=1)
+        for arguments, code, word in (([later], 4, "later Godwit"), ([other], 4, "is no run"), ([bench, move], 4, "one kind"),
+                                      (["/nonexistent/run"], 4, "/nonexistent/run"), ([str(self.folder)], 4, "Is a directory"),
+                                      ([bench, "--report", "/nonexistent/page"], 4, "/nonexistent/page"),
+                                      ([bench, "--report", "/dev/full"], 1, "/dev/full"), ([], 2, "RUN.json")):
+            result = godwit("report", *arguments)
+            self.assertEqual(result.returncode, code, (arguments, result))
+            self.assertIn(word, result.stderr)
+
+    def test_run_that_is_given_as_its_own_page_is_read_first(self):
+        move = self.run_file("move.json", schema=1, session="00c0ffee00c0ffee", status="completed", rounds=[])
+        self.assertEqual(godwit("report", move, "--report", move).returncode, 0)
+        self.assertIn("00c0ffee00c0ffee", pathlib.Path(move).read_text())
 
     def test_keygen_makes_a_private_key_and_never_overwrites(self):
         key = self.folder / "key"
@@ -113,7 +151,7 @@ class Program(unittest.TestCase):
         words = subprocess.run(
             ["bash", "-c", f'source {script}; COMP_WORDS=(godwit re); COMP_CWORD=1; _godwit; '
              'echo "${COMPREPLY[@]}"'], capture_output=True, text=True, check=True).stdout.split()
-        self.assertEqual(words, ["receive", "relay", "resume"])
+        self.assertEqual(words, ["receive", "relay", "resume", "report"])
 
     def test_closed_output_does_not_kill_it(self):
         reader, writer = os.pipe()
