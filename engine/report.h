@@ -162,11 +162,14 @@ struct Progress {
   double predicted_downtime_ms = 0;
   uint32_t round = 0;  // 1 is the first
   // Of the source in pre-copy.
+  uint64_t ram_bytes = 0;
+  uint64_t torn_pages = 0;        // until the last round that is over
   std::vector<RailReport> rails;  // so far
   // In post-copy.
   uint64_t faults = 0;
   double fault_p50_us = 0;
   double fault_p99_us = 0;
+  uint32_t reconnects = 0;  // of a lost connection
 };
 
 // "completed", "live": the words of the JSON report.

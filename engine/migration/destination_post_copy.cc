@@ -176,7 +176,9 @@ Result<bool> DestinationPostCopy::follow(ControlLink& link) {
     }
     if (Clock::now() >= next_progress) {
       const FetchProgress now = progress();
-      parts_.observer.on_progress(view_.show(now, Clock::now()));
+      Progress shown = view_.show(now, Clock::now());
+      shown.reconnects = parts_.report.post_copy->reconnects;
+      parts_.observer.on_progress(shown);
       if (!link.send(now)) return false;
       next_progress = Clock::now() + kProgressPeriod;
     }

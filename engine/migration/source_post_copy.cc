@@ -280,7 +280,9 @@ void SourcePostCopy::take(const FetchProgress& progress) {
   report.fault_p99_us = progress.fault_p99_us;
   report.fault_max_us = progress.fault_max_us;
   if (server_ != nullptr) report.fault_urgency = to_string(server_->urgency());
-  parts_.observer.on_progress(view_.show(progress, Clock::now()));
+  Progress shown = view_.show(progress, Clock::now());
+  shown.reconnects = report.reconnects;
+  parts_.observer.on_progress(shown);
 }
 
 // Only a help: what is not told to be zero is fetched. So a connection that is lost meanwhile is

@@ -236,6 +236,8 @@ void SourceMigration::show_progress() {
        .dirty_bytes_per_s = dirty_bytes_per_s_,
        .predicted_downtime_ms = report_.predicted_downtime_ms,
        .round = round_,
+       .ram_bytes = report_.ram_bytes,
+       .torn_pages = report_.torn_pages,
        .rails = describe_rails()});
 }
 
