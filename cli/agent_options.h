@@ -27,6 +27,7 @@ struct AgentOptions {
   std::vector<std::string> rails;  // RDMA devices; empty: those that work
   std::string json;                // a file, "-" for stdout, empty for none
   std::string page;                // the same, of --report
+  std::string metrics;             // HOST:PORT or PORT, empty for none
   std::string reconnect_for;       // a duration; empty: for ever
   std::string resume_session;      // whose agent died, and is replaced by this one; else empty
   std::string test_hold;           // a state's name

@@ -8,19 +8,24 @@
 
 namespace godwit::cli {
 
-AgentSession::AgentSession(Options options, Guardian& guardian, ProgressDisplay& display)
-    : options_(std::move(options)), guardian_(guardian), display_(display) {}
+AgentSession::AgentSession(Options options, const Watchers& watchers, ProgressDisplay& display)
+    : options_(std::move(options)), watchers_(watchers), display_(display) {}
 
 Status AgentSession::open(const std::string& session) {
   ASSIGN_OR_RETURN(directory_, SessionDirectory::create(session, options_.role, options_.parties));
-  guardian_.watch_over(session);
+  begin(session);
   return {};
 }
 
 Status AgentSession::take_over(const std::string& session) {
   ASSIGN_OR_RETURN(directory_, SessionDirectory::take_over(session, options_.role));
-  guardian_.watch_over(session);
+  begin(session);
   return {};
+}
+
+void AgentSession::begin(const std::string& session) {
+  watchers_.guardian.watch_over(session);
+  watchers_.metrics.set_session(session, options_.parties.peer);
 }
 
 void AgentSession::conclude(MigrationReport& report) {
@@ -48,6 +53,7 @@ void AgentSession::on_state(std::string_view state) {
       options_.give_up();
     }
   }
+  watchers_.metrics.set_state(state);
   if (directory_ != nullptr) tolerate(directory_->set_state(state));
   if (state == options_.test_hold) std::raise(SIGSTOP);
 }
@@ -55,6 +61,7 @@ void AgentSession::on_state(std::string_view state) {
 void AgentSession::on_progress(const Progress& progress) {
   display_.show(progress);
   timeline_.add(progress);
+  watchers_.metrics.set_progress(progress);
   if (directory_ != nullptr) tolerate(directory_->update_progress(progress));
 }
 

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Between a migration and everything that wants to know about it: the session's folder, the
-// guardian and the progress display.
+// guardian, the metrics and the progress display.
 #pragma once
 
 #include <functional>
 #include <memory>
 #include <string>
 
+#include "cli/agent_metrics.h"
 #include "cli/guardian.h"
 #include "cli/progress_display.h"
 #include "cli/timeline_recorder.h"
@@ -15,6 +16,12 @@
 #include "engine/session/session_directory.h"
 
 namespace godwit::cli {
+
+// Who is told as long as the agent lives, whatever migrations it has.
+struct Watchers {
+  Guardian& guardian;
+  MigrationMetrics& metrics;
+};
 
 // Thread: as MigrationObserver.
 class AgentSession final : public MigrationObserver, public CommitLog {
@@ -31,8 +38,8 @@ class AgentSession final : public MigrationObserver, public CommitLog {
     std::vector<std::string> command;  // what starts this agent again
   };
 
-  // Ownership: `guardian` and `display` outlive it.
-  AgentSession(Options options, Guardian& guardian, ProgressDisplay& display);
+  // Ownership: those of `watchers`, and `display`, outlive it.
+  AgentSession(Options options, const Watchers& watchers, ProgressDisplay& display);
 
   // Makes the folder now.
   Status open(const std::string& session);
@@ -53,10 +60,11 @@ class AgentSession final : public MigrationObserver, public CommitLog {
   Result<std::vector<postcopy::ReceivedWords>> received_pages(const GuestMemory& memory) override;
 
  private:
+  void begin(const std::string& session);
   void tolerate(const Status& written);
 
   Options options_;
-  Guardian& guardian_;
+  Watchers watchers_;
   ProgressDisplay& display_;
   TimelineRecorder timeline_;
   std::unique_ptr<SessionDirectory> directory_;

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "cli/agent_metrics.h"
 #include "cli/agent_options.h"
 #include "cli/bench_json.h"
 #include "cli/bench_measure.h"
@@ -46,7 +47,10 @@ ExitCode exit_code_of(const Error& error) {
 ExitCode run_serve(const BenchServeOptions& options) {
   const auto interrupts = watch_interrupts(options.agent);
   if (!interrupts) return ExitCode::kRefused;
-  const Status served = serve_benches(options, **interrupts);
+  BenchMetrics metrics;
+  const auto metrics_server = serve_metrics(options.agent, [&] { return metrics.collect(); });
+  const Status served = metrics_server ? serve_benches(options, **interrupts, metrics)
+                                       : tl::unexpected<Error>(metrics_server.error());
   if (served) return ExitCode::kCompleted;
   say(to_string(served.error()));
   return exit_code_of(served.error());
@@ -123,6 +127,7 @@ void add_serve(CLI::App& bench, ExitCode& exit_code) {
                    "Where the bytes arrive (default: where the peer came in, any port)")
       ->type_name("HOST:PORT");
   add_peer_options(*serve, options->agent);
+  add_metrics_option(*serve, options->agent);
   serve->add_flag("--once", options->once, "End when the first bench has ended");
   serve->footer(kServeFooter);
   serve->callback([options, &exit_code] { exit_code = run_serve(*options); });

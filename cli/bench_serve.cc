@@ -49,22 +49,25 @@ void turn_away(ControlConnection& control) {
 // Two at once would measure each other.
 class OneBench {
  public:
-  OneBench(const BenchServeOptions& options, std::function<void()> on_end)
-      : options_(options), on_end_(std::move(on_end)) {}
+  OneBench(const BenchServeOptions& options, BenchMetrics& metrics, std::function<void()> on_end)
+      : options_(options), metrics_(metrics), on_end_(std::move(on_end)) {}
   // Waits for the one that runs.
   ~OneBench() = default;
 
   void take(std::unique_ptr<ControlConnection> control) {
     if (busy_.exchange(true)) {
+      metrics_.bench_turned_away();
       turn_away(*control);
       return;
     }
     say(fmt::format("{} measures", control->peer_address()));
     thread_ = std::jthread([this, connection = std::move(control)] {
+      metrics_.bench_began();
       const Status served = serve_one(
           *connection, options_, [this](qualify::BenchServer* server) { set_running(server); });
       say(served ? fmt::format("{} is done", connection->peer_address())
                  : fmt::format("{}: {}", connection->peer_address(), to_string(served.error())));
+      metrics_.bench_ended(served);
       last_ = served;
       busy_.store(false);
       on_end_();
@@ -91,6 +94,7 @@ class OneBench {
   }
 
   const BenchServeOptions& options_;
+  BenchMetrics& metrics_;
   const std::function<void()> on_end_;
   std::atomic<bool> busy_{false};
   std::mutex mutex_;
@@ -102,7 +106,8 @@ class OneBench {
 
 }  // namespace
 
-Status serve_benches(const BenchServeOptions& options, InterruptWatcher& interrupts) {
+Status serve_benches(const BenchServeOptions& options, InterruptWatcher& interrupts,
+                     BenchMetrics& metrics) {
   ASSIGN_OR_RETURN(const ControlSecurity security, choose_security(options.agent, options.listen));
   if (!options.lane_listen.empty()) RETURN_IF_ERROR(parse_host_port(options.lane_listen));
   // What this host lacks is said now.
@@ -110,7 +115,7 @@ Status serve_benches(const BenchServeOptions& options, InterruptWatcher& interru
   if (!lanes.note.empty()) say(fmt::format("only TCP can be measured: {}", lanes.note));
   ASSIGN_OR_RETURN(const std::unique_ptr<ControlListener> listener,
                    listen_for_peers(options.listen, security));
-  OneBench bench(options, [&] {
+  OneBench bench(options, metrics, [&] {
     if (options.once) listener->shut_down();
   });
   interrupts.set_action([&] {

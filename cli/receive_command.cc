@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "cli/agent_metrics.h"
 #include "cli/agent_options.h"
 #include "cli/agent_session.h"
 #include "cli/command.h"
@@ -82,7 +83,7 @@ struct Attempt {
 
 Result<Attempt> migrate(const ReceiveOptions& options, LaneRails& lanes, DestinationGuest& guest,
                         const ControlSecurity& security, const FirstConnection& first,
-                        InterruptWatcher& interrupts, Guardian& guardian) {
+                        InterruptWatcher& interrupts, const Watchers& watchers) {
   ControlConnection& control = *first.control;
   set_listen_addresses(lanes, options.lane_listen, control.local_address());
   ASSIGN_OR_RETURN(std::vector<std::string> command, own_command());
@@ -100,7 +101,7 @@ Result<Attempt> migrate(const ReceiveOptions& options, LaneRails& lanes, Destina
                       .give_up = [&] { running->cancel(); },
                       .parties = {control.peer_address(), options.agent.qmp},
                       .command = std::move(command)},
-                     guardian, display);
+                     watchers, display);
   DestinationReconnector reconnector(first.listen_address, security);
   DestinationMigration migration({guest, lanes.rails, control, agent, agent, &reconnector},
                                  destination_options);
@@ -135,12 +136,12 @@ Result<DestinationOptions> options_in_place(const ReceiveOptions& options) {
 
 // In place of an agent that had fetched everything, and could not tell its source.
 Result<Outcome> tell_source(const ReceiveOptions& options, const SessionRecord& before,
-                            InterruptWatcher& interrupts, Guardian& guardian) {
+                            InterruptWatcher& interrupts, const Watchers& watchers) {
   const std::string& session = options.agent.resume_session;
   ASSIGN_OR_RETURN(ControlSecurity security, choose_security(options.agent, options.listen));
   ASSIGN_OR_RETURN(const DestinationOptions destination_options, options_in_place(options));
   ProgressDisplay display(style_of_stderr(), write_stderr);
-  AgentSession agent(in_place_of(before, options), guardian, display);
+  AgentSession agent(in_place_of(before, options), watchers, display);
   RETURN_IF_ERROR(agent.take_over(session));
   DestinationReconnector reconnector(options.resume_listen, security);
   say(fmt::format("session {}: all memory is here; waits for its source on {} to tell it", session,
@@ -156,17 +157,17 @@ Result<Outcome> tell_source(const ReceiveOptions& options, const SessionRecord& 
 // A source that came to this address for a guest of before. It comes again in a moment; where that
 // guest is here as a whole, it is told so then.
 void settle_with(const std::string& session, ReceiveOptions options, InterruptWatcher& interrupts,
-                 Guardian& guardian) {
+                 const Watchers& watchers) {
   const Result<SessionRecord> before = read_session(session, SessionRole::kDestination);
   if (!before || !has_completed(*before) || is_running(before->agent)) return;
   options.agent.resume_session = session;
   options.agent.reconnect_for = kSettlingTime;
-  const Result<Outcome> told = tell_source(options, *before, interrupts, guardian);
+  const Result<Outcome> told = tell_source(options, *before, interrupts, watchers);
   if (!told) say(to_string(told.error()));
 }
 
 Result<Outcome> receive_guest(const ReceiveOptions& options, InterruptWatcher& interrupts,
-                              Guardian& guardian) {
+                              const Watchers& watchers) {
   ASSIGN_OR_RETURN(ControlSecurity security, choose_security(options.agent, options.listen));
   if (!options.lane_listen.empty()) RETURN_IF_ERROR(parse_host_port(options.lane_listen));
   // What this host lacks is said now, and what takes its time is done before a guest waits for it.
@@ -179,20 +180,20 @@ Result<Outcome> receive_guest(const ReceiveOptions& options, InterruptWatcher& i
     const std::string peer = first.control->peer_address();
     say(fmt::format("{} is here", peer));
     ASSIGN_OR_RETURN(Attempt attempt,
-                     migrate(options, lanes, *guest, security, first, interrupts, guardian));
+                     migrate(options, lanes, *guest, security, first, interrupts, watchers));
     if (attempt.came_back_for.empty()) {
       attempt.report.security = describe_security(options.agent, security);
       return Outcome{std::move(attempt.report), peer};
     }
     say(fmt::format("turned away: {} came back for session {}", peer, attempt.came_back_for));
     again.listen = again.resume_listen = first.listen_address;
-    settle_with(attempt.came_back_for, again, interrupts, guardian);
+    settle_with(attempt.came_back_for, again, interrupts, watchers);
   }
 }
 
 // QEMU takes the guest by itself, through us.
 Result<Outcome> receive_by_channel(const ReceiveOptions& options, InterruptWatcher& interrupts,
-                                   Guardian& guardian) {
+                                   const Watchers& watchers) {
   if (options.verify) return fail(Errc::kRefused, "--verify needs --mode direct");
   ASSIGN_OR_RETURN(ControlSecurity security, choose_security(options.agent, options.listen));
   if (!options.lane_listen.empty()) RETURN_IF_ERROR(parse_host_port(options.lane_listen));
@@ -213,7 +214,7 @@ Result<Outcome> receive_by_channel(const ReceiveOptions& options, InterruptWatch
                       .give_up = [&] { running->cancel(); },
                       .parties = {peer, options.agent.qmp},
                       .command = command},
-                     guardian, display);
+                     watchers, display);
   ChannelDestination migration({*guest, lanes.rails, control, agent, agent},
                                {.session = {}, .software = kVersion});
   running = &migration;
@@ -228,10 +229,10 @@ Result<Outcome> receive_by_channel(const ReceiveOptions& options, InterruptWatch
 
 // In place of an agent that died after it had taken the guest over.
 Result<Outcome> fetch_again(const ReceiveOptions& options, InterruptWatcher& interrupts,
-                            Guardian& guardian) {
+                            const Watchers& watchers) {
   const std::string& session = options.agent.resume_session;
   ASSIGN_OR_RETURN(const SessionRecord before, read_session(session, SessionRole::kDestination));
-  if (has_completed(before)) return tell_source(options, before, interrupts, guardian);
+  if (has_completed(before)) return tell_source(options, before, interrupts, watchers);
   ASSIGN_OR_RETURN(ControlSecurity security, choose_security(options.agent, options.listen));
   ASSIGN_OR_RETURN(LaneRails lanes, make_lane_rails(options.agent));
   set_listen_addresses(lanes, options.lane_listen, options.resume_listen);
@@ -239,7 +240,7 @@ Result<Outcome> fetch_again(const ReceiveOptions& options, InterruptWatcher& int
   ASSIGN_OR_RETURN(const DestinationOptions destination_options, options_in_place(options));
 
   ProgressDisplay display(style_of_stderr(), write_stderr);
-  AgentSession agent(in_place_of(before, options), guardian, display);
+  AgentSession agent(in_place_of(before, options), watchers, display);
   RETURN_IF_ERROR(agent.take_over(session));
   ASSIGN_OR_RETURN(
       const auto guest,
@@ -276,6 +277,8 @@ ExitCode receive(const ReceiveOptions& options) {
     say(to_string(guardian ? interrupts.error() : guardian.error()));
     return ExitCode::kFailed;
   }
+  MigrationMetrics metrics(SessionRole::kDestination);
+  const auto metrics_server = serve_metrics(options.agent, [&] { return metrics.collect(); });
   if (options.agent.insecure) {
     say("--insecure: anybody who reaches this address can put a guest into this QEMU");
   }
@@ -283,7 +286,8 @@ ExitCode receive(const ReceiveOptions& options) {
   const auto take_guest = !options.agent.resume_session.empty() ? fetch_again
                           : options.mode == "channel"           ? receive_by_channel
                                                                 : receive_guest;
-  Result<Outcome> ended = take_guest(options, **interrupts, **guardian);
+  Result<Outcome> ended = metrics_server ? take_guest(options, **interrupts, {**guardian, metrics})
+                                         : tl::unexpected<Error>(metrics_server.error());
   Outcome outcome = ended.value_or(Outcome());
   if (!ended) {
     outcome.report.status = status_of(ended.error());
@@ -304,6 +308,7 @@ void add_receive_command(CLI::App& app, ExitCode& exit_code) {
       ->required()
       ->type_name("HOST:PORT");
   add_agent_options(*command, options->agent);
+  add_metrics_option(*command, options->agent);
   command
       ->add_option("--lane-listen", options->lane_listen,
                    "Where the pages arrive (default: where the source came in, any port)")

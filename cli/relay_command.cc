@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "cli/agent_metrics.h"
 #include "cli/agent_options.h"
 #include "cli/command.h"
 #include "cli/console.h"
@@ -43,12 +44,13 @@ constexpr char kRelayFooter[] =
 
 // One after the other as far as the far socket, so that a VMM there sees its connections in the
 // order in which they were made here.
-Result<uint64_t> listen_and_send(const RelayCliOptions& options, InterruptWatcher& interrupts) {
+Result<uint64_t> listen_and_send(const RelayCliOptions& options, InterruptWatcher& interrupts,
+                                 RelayMetrics& metrics) {
   ASSIGN_OR_RETURN(ControlSecurity security, choose_security(options.agent, options.address));
   security.tls_hostname = options.tls_hostname;
   ASSIGN_OR_RETURN(const std::unique_ptr<UnixListener> listener,
                    UnixListener::listen(options.unix_path));
-  RelayStreams streams([&] {
+  RelayStreams streams(metrics, [&] {
     if (options.once) listener->shut_down();
   });
   interrupts.set_action([&] {
@@ -69,6 +71,7 @@ Result<uint64_t> listen_and_send(const RelayCliOptions& options, InterruptWatche
       continue;
     }
     say(fmt::format("stream {}: {}", number, to_string(stream.error())));
+    metrics.stream_refused();
     ++refused;
     if (options.once) break;
   }
@@ -76,7 +79,8 @@ Result<uint64_t> listen_and_send(const RelayCliOptions& options, InterruptWatche
   return refused + streams.failures();
 }
 
-Result<uint64_t> receive_and_connect(const RelayCliOptions& options, InterruptWatcher& interrupts) {
+Result<uint64_t> receive_and_connect(const RelayCliOptions& options, InterruptWatcher& interrupts,
+                                     RelayMetrics& metrics) {
   ASSIGN_OR_RETURN(const ControlSecurity security, choose_security(options.agent, options.address));
   if (!options.lane_listen.empty()) RETURN_IF_ERROR(parse_host_port(options.lane_listen));
   // What this host lacks is said now.
@@ -85,7 +89,7 @@ Result<uint64_t> receive_and_connect(const RelayCliOptions& options, InterruptWa
   ASSIGN_OR_RETURN(const std::unique_ptr<ControlListener> listener,
                    listen_for_peers(options.address, security));
   std::atomic<uint32_t> migrations{0};
-  RelayStreams streams([&] {
+  RelayStreams streams(metrics, [&] {
     if (options.once) listener->shut_down();
   });
   interrupts.set_action([&] {
@@ -103,6 +107,7 @@ Result<uint64_t> receive_and_connect(const RelayCliOptions& options, InterruptWa
     if (stream) {
       streams.start(std::move(*stream));
     } else {
+      metrics.stream_refused();
       say(fmt::format("stream {}: {}", number, to_string(stream.error())));
     }
   }
@@ -110,12 +115,16 @@ Result<uint64_t> receive_and_connect(const RelayCliOptions& options, InterruptWa
   return streams.failures();
 }
 
-using Relay = Result<uint64_t> (*)(const RelayCliOptions& options, InterruptWatcher& interrupts);
+using Relay = Result<uint64_t> (*)(const RelayCliOptions& options, InterruptWatcher& interrupts,
+                                   RelayMetrics& metrics);
 
 ExitCode run_relay(const RelayCliOptions& options, Relay relay) {
   const auto interrupts = watch_interrupts(options.agent);
   if (!interrupts) return ExitCode::kRefused;
-  const Result<uint64_t> failures = relay(options, **interrupts);
+  RelayMetrics metrics;
+  const auto metrics_server = serve_metrics(options.agent, [&] { return metrics.collect(); });
+  const Result<uint64_t> failures = metrics_server ? relay(options, **interrupts, metrics)
+                                                   : tl::unexpected<Error>(metrics_server.error());
   if (!failures) {
     say(to_string(failures.error()));
     return ExitCode::kRefused;
@@ -126,6 +135,7 @@ ExitCode run_relay(const RelayCliOptions& options, Relay relay) {
 void add_common(CLI::App& command, RelayCliOptions& options, const char* unix_help) {
   command.add_option("--unix", options.unix_path, unix_help)->required()->type_name("PATH");
   add_peer_options(command, options.agent);
+  add_metrics_option(command, options.agent);
   command.add_flag("--once", options.once,
                    "End when the streams of the first migration have ended");
 }

@@ -54,7 +54,9 @@ uint64_t RelayStreams::failures() const {
 
 void RelayStreams::run(Running& running) {
   const Clock::time_point begin = Clock::now();
+  metrics_.stream_began();
   const Result<relay::StreamTraffic> traffic = running.stream->carry();
+  metrics_.stream_ended(traffic);
   const std::string name = running.stream->name();
   if (traffic) {
     say(fmt::format("{}: ended after {:.2f} s; {} out, {} in{}", name,

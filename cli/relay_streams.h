@@ -11,6 +11,7 @@
 #include <string>
 #include <thread>
 
+#include "cli/agent_metrics.h"
 #include "engine/base/result.h"
 #include "engine/relay/stream_traffic.h"
 
@@ -33,8 +34,9 @@ class RelayStreams {
     Stream() = default;
   };
 
-  // `on_idle` is called whenever the last of the streams has ended.
-  explicit RelayStreams(std::function<void()> on_idle) : on_idle_(std::move(on_idle)) {}
+  // `on_idle` is called whenever the last of the streams has ended. `metrics` outlives this.
+  RelayStreams(RelayMetrics& metrics, std::function<void()> on_idle)
+      : metrics_(metrics), on_idle_(std::move(on_idle)) {}
   // Waits for those that there are.
   ~RelayStreams();
 
@@ -56,6 +58,7 @@ class RelayStreams {
   void run(Running& running);
   void reap();
 
+  RelayMetrics& metrics_;
   const std::function<void()> on_idle_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "cli/agent_metrics.h"
 #include "cli/agent_options.h"
 #include "cli/agent_session.h"
 #include "cli/command.h"
@@ -99,7 +100,7 @@ Status begin_session(AgentSession& agent, const std::string& session, const Send
 }
 
 Result<MigrationReport> migrate(const SendOptions& options, InterruptWatcher& interrupts,
-                                Guardian& guardian) {
+                                const Watchers& watchers) {
   ASSIGN_OR_RETURN(ControlSecurity security, choose_security(options.agent, options.to));
   security.tls_hostname = options.tls_hostname;
   ASSIGN_OR_RETURN(std::string session, new_session_id());
@@ -116,7 +117,7 @@ Result<MigrationReport> migrate(const SendOptions& options, InterruptWatcher& in
       connect_control(options.to, security, deadline_in(kConnectPatience), interrupts.fd()));
 
   ProgressDisplay display(style_of_stderr(), write_stderr);
-  AgentSession agent(as_source(options, command), guardian, display);
+  AgentSession agent(as_source(options, command), watchers, display);
   RETURN_IF_ERROR(begin_session(agent, session, options, security));
 
   ASSIGN_OR_RETURN(const auto reconnector, SourceReconnector::make(options.to, security));
@@ -147,7 +148,7 @@ Status check_channel_options(const SendOptions& options) {
 
 // QEMU migrates the guest by itself, through us.
 Result<MigrationReport> migrate_by_channel(const SendOptions& options, InterruptWatcher& interrupts,
-                                           Guardian& guardian) {
+                                           const Watchers& watchers) {
   RETURN_IF_ERROR(check_channel_options(options));
   ASSIGN_OR_RETURN(ControlSecurity security, choose_security(options.agent, options.to));
   security.tls_hostname = options.tls_hostname;
@@ -164,7 +165,7 @@ Result<MigrationReport> migrate_by_channel(const SendOptions& options, Interrupt
       std::unique_ptr<ControlChannel> control,
       connect_control(options.to, security, deadline_in(kConnectPatience), interrupts.fd()));
   ProgressDisplay display(style_of_stderr(), write_stderr);
-  AgentSession agent(as_source(options, command), guardian, display);
+  AgentSession agent(as_source(options, command), watchers, display);
   RETURN_IF_ERROR(begin_session(agent, session, options, security));
   ChannelSource migration({*guest, lanes.rails, *control, agent, agent},
                           {.session = session, .software = kVersion});
@@ -179,7 +180,7 @@ Result<MigrationReport> migrate_by_channel(const SendOptions& options, Interrupt
 
 // In place of an agent that died after it had handed the guest over.
 Result<MigrationReport> serve_again(const SendOptions& options, InterruptWatcher& interrupts,
-                                    Guardian& guardian) {
+                                    const Watchers& watchers) {
   const std::string& session = options.agent.resume_session;
   ASSIGN_OR_RETURN(ControlSecurity security, choose_security(options.agent, options.to));
   security.tls_hostname = options.tls_hostname;
@@ -195,7 +196,7 @@ Result<MigrationReport> serve_again(const SendOptions& options, InterruptWatcher
   ASSIGN_OR_RETURN(const auto guest, RecoveredQemuSource::open(record));
 
   ProgressDisplay display(style_of_stderr(), write_stderr);
-  AgentSession agent(as_source(options, {}), guardian, display);
+  AgentSession agent(as_source(options, {}), watchers, display);
   RETURN_IF_ERROR(agent.take_over(session));
   say(fmt::format("session {}: serves its memory to {} again", session, options.to));
   ASSIGN_OR_RETURN(const auto reconnector, SourceReconnector::make(options.to, security));
@@ -226,6 +227,8 @@ ExitCode send(const SendOptions& options) {
     say(to_string(guardian ? interrupts.error() : guardian.error()));
     return ExitCode::kFailed;
   }
+  MigrationMetrics metrics(SessionRole::kSource);
+  const auto metrics_server = serve_metrics(options.agent, [&] { return metrics.collect(); });
   if (options.agent.insecure) {
     say("--insecure: neither encrypted nor authenticated; anybody on the way can read and change "
         "it");
@@ -234,7 +237,9 @@ ExitCode send(const SendOptions& options) {
   const auto move_guest = !options.agent.resume_session.empty() ? serve_again
                           : options.mode == "channel"           ? migrate_by_channel
                                                                 : migrate;
-  Result<MigrationReport> ended = move_guest(options, **interrupts, **guardian);
+  Result<MigrationReport> ended = metrics_server
+                                      ? move_guest(options, **interrupts, {**guardian, metrics})
+                                      : tl::unexpected<Error>(metrics_server.error());
   MigrationReport report = ended.value_or(MigrationReport());
   if (!ended) {
     report.status = status_of(ended.error());
@@ -286,6 +291,7 @@ void add_send_command(CLI::App& app, ExitCode& exit_code) {
       ->required()
       ->type_name("HOST:PORT");
   add_agent_options(*command, options->agent);
+  add_metrics_option(*command, options->agent);
   command
       ->add_option("--tls-hostname", options->tls_hostname,
                    "The name in the other host's certificate, when it is not the one in --to")

@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import socket
 import stat
 import subprocess
 import sys
@@ -136,6 +137,24 @@ class Program(unittest.TestCase):
         text = godwit("probe").stdout
         for number in numbers:
             self.assertRegex(text, rf"(?m)^ +node {number} .*CPUs .*, distances ")
+
+    def test_agents_can_be_watched(self):
+        for command in (["send"], ["receive"], ["relay", "listen"], ["relay", "connect"], ["bench", "serve"]):
+            self.assertIn("--metrics", godwit(*command, "--help").stdout)
+        for address in ("host", "", "1.2.3.4:port"):
+            result = godwit("receive", "--qmp", "x", "--listen", "127.0.0.1:0", "--metrics", address)
+            self.assertEqual(result.returncode, 2, result.stderr)
+
+    def test_address_of_metrics_that_is_taken_is_found_before_anything_is_done(self):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            address = f"127.0.0.1:{taken.getsockname()[1]}"
+            for command in (["receive", "--qmp", "/nonexistent", "--listen", "127.0.0.1:0"],
+                            ["relay", "listen", "--unix", str(self.folder / "out.sock"), "--to", "127.0.0.1:1"],
+                            ["bench", "serve", "--listen", "127.0.0.1:0"]):
+                result = godwit(*command, "--metrics", address)
+                self.assertEqual(result.returncode, 4, result.stderr)
+                self.assertIn(f"--metrics: listen on {address}: Address already in use", result.stderr)
+            self.assertFalse((self.folder / "out.sock").exists())
 
     def test_completion_completes_options(self):
         script = self.folder / "completion"
