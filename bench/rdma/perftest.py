@@ -14,13 +14,14 @@ def measure(transfer, host):
     """Returns {"mib_per_s"}, or {"median_us", "p99_us"}."""
     tool = f"ib_{transfer.verb}_{'bw' if transfer.measure == 'bandwidth' else 'lat'}"
     # -F: whatever the CPU's frequency does. -N: without the search for a peak, which takes a time stamp each.
-    command = [tool, "-d", transfer.device, "-x", str(GID_INDEX), "-p", str(PORT), "-F",
+    command = [tool, "-x", str(GID_INDEX), "-p", str(PORT), "-F",
                "-s", str(transfer.size_bytes), "-n", str(transfer.iterations)]
     if transfer.measure == "bandwidth":
         command += ["-N", "-q", str(transfer.queue_pairs), "-t", str(transfer.depth)]
         if transfer.verb == "read":
             command += ["-o", str(transfer.reads_in_flight)]
-    output = run_pair(command, [*command, host], lambda pid, _: listens(pid, PORT))
+    serve = [*command, "-d", transfer.peer_device or transfer.device]
+    output = run_pair(serve, [*command, "-d", transfer.device, host], lambda pid, _: listens(pid, PORT))
     return _parse(output, transfer.measure)
 
 

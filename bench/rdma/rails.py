@@ -48,19 +48,19 @@ class Links:
             device = _netdev(number, host)
             _set(f"net/ipv4/conf/{device}/accept_local", "1")
             _set(f"net/ipv4/conf/{device}/rp_filter", "0")
-            _run("ip", "address", "add", f"{_address(number, host)}/24", "dev", device)
+            _run("ip", "address", "add", f"{address(number, host)}/24", "dev", device)
             _run("ip", "link", "set", device, "up")
         for host in (1, 2):
             device, peer = _netdev(number, host), 3 - host
             lladdr = pathlib.Path(f"/sys/class/net/{_netdev(number, peer)}/address").read_text(encoding="ascii").strip()
-            _run("ip", "neighbour", "replace", _address(number, peer), "lladdr", lladdr, "dev", device)
+            _run("ip", "neighbour", "replace", address(number, peer), "lladdr", lladdr, "dev", device)
             table = str(_table(number, host))
-            _run("ip", "route", "add", _address(number, peer), "dev", device, "table", table)
-            _run("ip", "rule", "add", "preference", table, "iif", "lo", "from", _address(number, host),
-                 "to", _address(number, peer), "lookup", table)
+            _run("ip", "route", "add", address(number, peer), "dev", device, "table", table)
+            _run("ip", "rule", "add", "preference", table, "iif", "lo", "from", address(number, host),
+                 "to", address(number, peer), "lookup", table)
             _run("tc", "qdisc", "add", "dev", device, "root", "tbf", "rate", f"{RATE_MBIT}mbit", "burst", "64kb",
                  "limit", "8mb")
-            _run("rdma", "link", "add", _rail(number, host), "type", "rxe", "netdev", device)
+            _run("rdma", "link", "add", rail(number, host), "type", "rxe", "netdev", device)
 
 
 def _run(*command):
@@ -75,11 +75,11 @@ def _netdev(number, host):
     return f"rail{number}h{host}"
 
 
-def _rail(number, host):
+def rail(number, host):
     return f"rxe_rail{number}h{host}"
 
 
-def _address(number, host):
+def address(number, host):
     return f"10.78.{number}.{host}"
 
 
@@ -90,7 +90,7 @@ def _table(number, host):
 def all_tools(host, key_file):
     def tool(count):
         def rails(end):
-            return [word for number in range(count) for word in ("--rail", _rail(number, end))]
+            return [word for number in range(count) for word in ("--rail", rail(number, end))]
         return GodwitTool(_name(count), host, ("--transport", "rdma", "--psk-file", key_file),
                           send_arguments=rails(1), receive_arguments=rails(2))
     return [tool(count) for count in range(1, COUNT + 1)]

@@ -26,6 +26,7 @@ class Transfer:
     device: str = "rxe0"
     depth: int = 128           # perftest's own default
     reads_in_flight: int = 16  # Godwit's limit; usual adapters have the same
+    peer_device: str = ""      # empty: the same
 
     @property
     def key(self):
