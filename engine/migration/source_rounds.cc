@@ -214,6 +214,7 @@ Status SourceMigration::finish_round() {
   sending_report_.bytes = result.counters.bytes_sent;
   sending_report_.ms = to_milliseconds(result.duration);
   report_.rounds.push_back(sending_report_);
+  remaining_at_round_start_ = 0;  // until the next scan tells what was written meanwhile
   show_progress();
   return {};
 }
