@@ -29,6 +29,10 @@ bool is_page_size(uint64_t bytes) {
   return std::has_single_bit(bytes) && bytes >= kBasePageBytes;
 }
 
+bool is_bench_memory_size(uint64_t bytes) {
+  return bytes > 0 && bytes <= kBenchMemoryBytesMax && bytes % kBasePageBytes == 0;
+}
+
 template <typename Fields>
 void describe(Fields& fields, OneOf<Hello> auto& message) {
   fields.number("protocol_version", message.protocol_version);
@@ -37,7 +41,7 @@ void describe(Fields& fields, OneOf<Hello> auto& message) {
   fields.require("session", "is not 16 hexadecimal digits",
                  [&] { return is_session_name(message.session); });
   fields.choice("role", message.role, Role::kDestination);
-  fields.choice("purpose", message.purpose, Purpose::kBench);
+  fields.choice("purpose", message.purpose, Purpose::kMatrix);
 }
 
 template <typename Fields>
@@ -294,10 +298,8 @@ void describe(Fields& fields, OneOf<OpenBench> auto& message) {
               kDescribeElement);
   fields.require("rails", "is empty", [&] { return !message.rails.empty(); });
   fields.number("memory_bytes", message.memory_bytes);
-  fields.require("memory_bytes", "is not a size", [&] {
-    return message.memory_bytes > 0 && message.memory_bytes <= kBenchMemoryBytesMax &&
-           message.memory_bytes % kBasePageBytes == 0;
-  });
+  fields.require("memory_bytes", "is not a size",
+                 [&] { return is_bench_memory_size(message.memory_bytes); });
   fields.list("memory_nodes", message.memory_nodes,
               {.count_max = kBenchMemoriesMax, .element_bytes_min = sizeof(int32_t)},
               [](auto& list, auto& node) {
@@ -327,6 +329,50 @@ void describe(Fields& fields, OneOf<CpuTime> auto& message) {
   fields.measure("machine_s", message.machine_s);
 }
 
+template <typename Fields>
+void describe(Fields& fields, OneOf<JoinPeer> auto& message) {
+  fields.list("addresses", message.addresses,
+              {.count_max = kPeerAddressesMax, .element_bytes_min = 4},
+              [](auto& list, auto& address) { list.text("addresses", address, kAddressBytesMax); });
+  fields.require("addresses", "is empty", [&] { return !message.addresses.empty(); });
+  fields.number("memory_bytes", message.memory_bytes);
+  fields.require("memory_bytes", "is not a size",
+                 [&] { return is_bench_memory_size(message.memory_bytes); });
+  fields.number("lanes", message.lanes);
+  fields.require("lanes", "is not a number of lanes",
+                 [&] { return message.lanes > 0 && message.lanes <= kLanesMax; });
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<PeerJoined> auto& message) {
+  fields.text("address", message.address, kAddressBytesMax);
+  fields.text("transport", message.transport, kNameBytesMax);
+  fields.number("line_rate_bits_per_s", message.line_rate_bits_per_s);
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<MeasurePeer> auto& message) {
+  fields.number("write_ms", message.write_ms);
+  fields.number("read_ms", message.read_ms);
+  fields.require("write_ms", "is too long", [&] { return message.write_ms <= kMeasureMsMax; });
+  fields.require("read_ms", "is too long", [&] { return message.read_ms <= kMeasureMsMax; });
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<PeerMeasured> auto& message) {
+  fields.measure("bytes_per_s", message.bytes_per_s);
+  fields.measure("half_width_bytes_per_s", message.half_width_bytes_per_s);
+  fields.number("moved_bytes", message.moved_bytes);
+  fields.number("reads", message.reads);
+  fields.measure("read_p50_us", message.read_p50_us);
+  fields.measure("read_p99_us", message.read_p99_us);
+}
+
+template <typename Fields>
+void describe(Fields& fields, OneOf<PeerFailed> auto& message) {
+  fields.text("reason", message.reason, kReasonBytesMax);
+}
+
 // Names in the order of ControlMessage.
 constexpr const char* kControlNames[] = {"Hello",          "Offer",           "Accept",
                                          "Refuse",         "CloseLane",       "LaneClosed",
@@ -338,7 +384,9 @@ constexpr const char* kControlNames[] = {"Hello",          "Offer",           "A
                                          "MissingPages",   "ZeroPages",       "FetchProgress",
                                          "FetchComplete",  "Released",        "OpenStream",
                                          "StreamOpened",   "StreamClosed",    "OpenBench",
-                                         "BenchOpened",    "AskCpuTime",      "CpuTime"};
+                                         "BenchOpened",    "AskCpuTime",      "CpuTime",
+                                         "JoinPeer",       "PeerJoined",      "MeasurePeer",
+                                         "PeerMeasured",   "PeerFailed"};
 static_assert(std::size(kControlNames) == std::variant_size_v<ControlMessage>);
 
 template <size_t kIndex>

@@ -22,7 +22,7 @@
 namespace godwit {
 
 // Two agents that do not speak the same version refuse each other.
-inline constexpr uint32_t kProtocolVersion = 5;
+inline constexpr uint32_t kProtocolVersion = 6;
 
 // Limits. A list that is longer must not be sent (CHECK); a text that is longer is cut.
 inline constexpr size_t kNameBytesMax = 256;
@@ -40,18 +40,21 @@ inline constexpr size_t kPageRunsMax = 4096;
 inline constexpr size_t kBenchMemoriesMax = 8;
 inline constexpr uint64_t kBenchMemoryBytesMax = uint64_t{4} << 30;
 inline constexpr size_t kBenchSuspicionsMax = 8;
+inline constexpr size_t kPeerAddressesMax = 16;
+inline constexpr uint32_t kMeasureMsMax = 600'000;
 
 enum class Role : uint8_t { kSource = 1, kDestination = 2 };
 enum class Verification : uint8_t { kOff = 1, kOn = 2 };
 enum class PayloadChecksum : uint8_t { kNone = 1, kCrc32c = 2 };
 // What a connection is for: a migration, the rest of one whose guest was handed over already, a
-// byte stream that is only passed on, or to measure the way between the hosts.
+// byte stream that is only passed on, or to measure the way between the hosts, two or many.
 enum class Purpose : uint8_t {
   kMigrate = 1,
   kRejoin = 2,
   kRelay = 3,    // one byte stream, and nothing after it
   kChannel = 4,  // the VMM's own migration stream, and then the hand-over of its guest
   kBench = 5,    // no guest at all
+  kMatrix = 6,   // the same, but the host that is connected to measures, towards others
 };
 // How far the destination of a rejoined session is.
 enum class HandOver : uint8_t { kUncommitted = 1, kCommitted = 2 };
@@ -370,12 +373,58 @@ struct CpuTime {
   friend bool operator==(const CpuTime&, const CpuTime&) = default;
 };
 
+// Who coordinates a matrix -> a host: prepare to measure towards the host that serves there.
+struct JoinPeer {
+  std::vector<std::string> addresses;  // "HOST:PORT", 1 .. kPeerAddressesMax; any will do
+  uint64_t memory_bytes = 0;           // at each end; 1 .. kBenchMemoryBytesMax
+  uint32_t lanes = 1;                  // 1 .. kLanesMax
+
+  friend bool operator==(const JoinPeer&, const JoinPeer&) = default;
+};
+
+// The host's answer: lanes are there, and all memory is pinned.
+struct PeerJoined {
+  std::string address;                // the one that was taken
+  std::string transport;              // Capabilities::name
+  uint64_t line_rate_bits_per_s = 0;  // of the slower ends of all rails together; 0 unknown
+
+  friend bool operator==(const PeerJoined&, const PeerJoined&) = default;
+};
+
+// Who coordinates -> a host that has joined its peer: now, for so long. 0: not at all.
+struct MeasurePeer {
+  uint32_t write_ms = 0;  // at most kMeasureMsMax
+  uint32_t read_ms = 0;   // the same
+
+  friend bool operator==(const MeasurePeer&, const MeasurePeer&) = default;
+};
+
+// The host's answer, when it has left its peer. Of what was not measured: 0.
+struct PeerMeasured {
+  double bytes_per_s = 0;             // of writes
+  double half_width_bytes_per_s = 0;  // of the 95 % confidence interval; at most bytes_per_s
+  uint64_t moved_bytes = 0;
+  uint64_t reads = 0;  // of 4 KiB, one after the other
+  double read_p50_us = 0;
+  double read_p99_us = 0;
+
+  friend bool operator==(const PeerMeasured&, const PeerMeasured&) = default;
+};
+
+// The host's answer instead of PeerJoined or PeerMeasured: it could not, and has left its peer.
+struct PeerFailed {
+  std::string reason;
+
+  friend bool operator==(const PeerFailed&, const PeerFailed&) = default;
+};
+
 using ControlMessage =
     std::variant<Hello, Offer, Accept, Refuse, CloseLane, LaneClosed, LanesReady, StatePiece,
                  StateEnd, VerifyRequest, VerifyHashes, VerifyResult, MemoryComplete, Ready, Commit,
                  Running, Returned, Abort, Heartbeat, PreparePostCopy, PostCopyPrepared,
                  MissingPages, ZeroPages, FetchProgress, FetchComplete, Released, OpenStream,
-                 StreamOpened, StreamClosed, OpenBench, BenchOpened, AskCpuTime, CpuTime>;
+                 StreamOpened, StreamClosed, OpenBench, BenchOpened, AskCpuTime, CpuTime, JoinPeer,
+                 PeerJoined, MeasurePeer, PeerMeasured, PeerFailed>;
 
 // "Offer", for messages to people.
 const char* name_of(const ControlMessage& message);

@@ -238,6 +238,35 @@ CpuTime RandomMessages::any() {
 }
 
 template <>
+JoinPeer RandomMessages::any() {
+  JoinPeer message{
+      {}, uint64_t{4096} * (1 + below(1 << 20)), static_cast<uint32_t>(1 + below(kLanesMax))};
+  message.addresses.resize(1 + below(kPeerAddressesMax));
+  for (std::string& address : message.addresses) address = text(30);
+  return message;
+}
+
+template <>
+PeerJoined RandomMessages::any() {
+  return {text(30), text(8), number()};
+}
+
+template <>
+MeasurePeer RandomMessages::any() {
+  return {static_cast<uint32_t>(below(kMeasureMsMax)), static_cast<uint32_t>(below(kMeasureMsMax))};
+}
+
+template <>
+PeerMeasured RandomMessages::any() {
+  return {measure(), measure(), number(), number(), measure(), measure()};
+}
+
+template <>
+PeerFailed RandomMessages::any() {
+  return {text(40)};
+}
+
+template <>
 StreamFilled RandomMessages::any() {
   return {number(), static_cast<StreamEnd>(1 + below(2))};
 }
