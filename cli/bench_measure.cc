@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/bench_measure.h"
 
-#include <unistd.h>
-
-#include <algorithm>
-
 #include "cli/bench_findings.h"
 #include "cli/bench_links.h"
-#include "cli/console.h"
 #include "cli/lane_rails.h"
+#include "cli/step_line.h"
 #include "cli/version.h"
 #include "engine/qualify/bench_run.h"
 #include "engine/qualify/bench_session.h"
@@ -20,18 +16,6 @@ namespace godwit::cli {
 namespace {
 
 constexpr seconds kConnectPatience{10};
-
-// All, but those of the last resort where there are others.
-std::vector<size_t> paths_to_use(const std::vector<Rail>& rails,
-                                 const std::vector<qualify::BenchPath>& paths) {
-  std::vector<size_t> always;
-  std::vector<size_t> last_resort;
-  for (size_t path = 0; path < paths.size(); ++path) {
-    const bool last = rails[paths[path].rail].use == RailUse::kLastResort;
-    (last ? last_resort : always).push_back(path);
-  }
-  return always.empty() ? last_resort : always;
-}
 
 // Nothing was begun without a connection, whatever the reason.
 Result<std::unique_ptr<ControlChannel>> connect(const std::string& address,
@@ -52,14 +36,8 @@ Result<qualify::FaultView> make_fault_view(const GuestMemory& memory) {
   return qualify::FaultView{.faults = std::move(faults), .bytes = bytes};
 }
 
-// A line that is written over, where somebody looks.
-void show_step(const qualify::BenchRun::Step& step) {
-  if (::isatty(STDERR_FILENO) == 0) return;
-  write_stderr(fmt::format("\r\x1b[K{} of {}: {}", step.done + 1, step.total, step.what));
-}
-
-void clear_step() {
-  if (::isatty(STDERR_FILENO) != 0) write_stderr("\r\x1b[K");
+void show(const qualify::BenchRun::Step& step) {
+  show_step(fmt::format("{} of {}: {}", step.done + 1, step.total, step.what));
 }
 
 Result<qualify::BenchReport> run_session(const qualify::BenchOptions& options,
@@ -68,12 +46,10 @@ Result<qualify::BenchReport> run_session(const qualify::BenchOptions& options,
   RETURN_IF_ERROR(session.open({.size_bytes = options.memory_bytes,
                                 .nodes = options.memory_nodes,
                                 .peer_nodes = options.peer_memory_nodes}));
-  const std::vector<size_t> paths = paths_to_use(rails, session.paths());
-  qualify::BenchRun run({.session = session,
-                         .paths = paths,
-                         .make_fault_view = make_fault_view,
-                         .on_step = show_step},
-                        options);
+  const std::vector<size_t> paths = session.paths_to_use();
+  qualify::BenchRun run(
+      {.session = session, .paths = paths, .make_fault_view = make_fault_view, .on_step = show},
+      options);
   ASSIGN_OR_RETURN(qualify::BenchReport report, run.run());
   for (const size_t index : paths) {
     const qualify::BenchPath& path = session.paths()[index];

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// `godwit bench serve`: one bench after the other, and a word for whoever comes meanwhile.
+// `godwit bench serve`: one bench or matrix after the other, and a word for whoever comes
+// meanwhile.
 #pragma once
 
 #include "cli/agent_metrics.h"

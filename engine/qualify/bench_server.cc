@@ -39,13 +39,21 @@ Status BenchServer::serve() {
   if (hello.protocol_version != kProtocolVersion)
     return fail(Errc::kRefused, "protocol versions differ: the peer ({}) speaks {}, we speak {}",
                 hello.software, hello.protocol_version, kProtocolVersion);
-  if (hello.purpose != Purpose::kBench)
-    return fail(Errc::kRefused, "this is a bench: it waits for `godwit bench HOST`");
+  const bool matrix = hello.purpose == Purpose::kMatrix && parts_.take_part;
+  if (hello.purpose != Purpose::kBench && !matrix)
+    return fail(Errc::kRefused, "this is a bench: it waits for `godwit bench`");
+  ASSIGN_OR_RETURN(const BenchAdmission::Place place, parts_.admission.admit(hello));
+  held_the_host_ = !place.is_part();
+  if (parts_.on_begin) parts_.on_begin(hello, place);
   RETURN_IF_ERROR(link_->send(Hello{.protocol_version = kProtocolVersion,
                                     .software = parts_.software,
                                     .session = hello.session,
                                     .role = Role::kDestination,
-                                    .purpose = Purpose::kBench}));
+                                    .purpose = hello.purpose}));
+  return matrix ? parts_.take_part(*link_, interruption_, hello) : serve_bench();
+}
+
+Status BenchServer::serve_bench() {
   ASSIGN_OR_RETURN(const OpenBench wanted,
                    link_->expect<OpenBench>(deadline_in(parts_.peer_timeout)));
   return answer(wanted);

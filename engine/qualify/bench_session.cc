@@ -80,6 +80,16 @@ Status BenchSession::join_rails(const BenchOpened& opened, const Memory& memory)
   return {};
 }
 
+std::vector<size_t> BenchSession::paths_to_use() const {
+  std::vector<size_t> always;
+  std::vector<size_t> last_resort;
+  for (size_t path = 0; path < paths_.size(); ++path) {
+    const bool last = parts_.rails[paths_[path].rail].use == RailUse::kLastResort;
+    (last ? last_resort : always).push_back(path);
+  }
+  return always.empty() ? last_resort : always;
+}
+
 Result<std::vector<BenchLane>> BenchSession::connect(const LaneSet& wanted) {
   std::vector<BenchLane> lanes;
   const uint64_t memory_bytes = memories_[wanted.memory].bytes().size();

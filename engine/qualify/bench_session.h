@@ -72,6 +72,11 @@ class BenchSession {
   Status open(const Memory& memory);
 
   const std::vector<BenchPath>& paths() const { return paths_; }
+  // All, but those of the last resort where there are others.
+  std::vector<size_t> paths_to_use() const;
+
+  // "HOST:PORT" of the other end.
+  std::string peer_address() const { return parts_.control.peer_address(); }
 
   // Lanes of which everything is known and pinned that they need.
   Result<std::vector<BenchLane>> connect(const LaneSet& wanted);

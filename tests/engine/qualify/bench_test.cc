@@ -22,8 +22,10 @@ class Bench : public testing::Test {
  protected:
   Bench() : control_(make_loopback_control_pair()) {
     rails_there_[0].listen = "there:0";
-    server_ = std::make_unique<BenchServer>(BenchServer::Parts{
-        .rails = rails_there_, .control = *control_.second, .software = "there"});
+    server_ = std::make_unique<BenchServer>(BenchServer::Parts{.rails = rails_there_,
+                                                               .control = *control_.second,
+                                                               .software = "there",
+                                                               .admission = admission_});
     session_ = std::make_unique<BenchSession>(BenchSession::Parts{.rails = rails_here_,
                                                                   .control = *control_.first,
                                                                   .topology = topology_,
@@ -49,6 +51,7 @@ class Bench : public testing::Test {
   std::vector<Rail> rails_here_ = {{.name = "wire", .transport = &here_}};
   std::vector<Rail> rails_there_ = {{.name = "wire", .transport = &there_}};
   LoopbackControlPair control_;
+  BenchAdmission admission_;
   std::unique_ptr<BenchServer> server_;
   std::unique_ptr<BenchSession> session_;
   Status served_;
