@@ -14,6 +14,7 @@
 #include "cli/command.h"
 #include "cli/console.h"
 #include "cli/interrupt_watcher.h"
+#include "cli/matrix_command.h"
 #include "cli/option_check.h"
 #include "cli/output_file.h"
 #include "cli/report_page.h"
@@ -33,10 +34,14 @@ constexpr char kBenchFooter[] =
     "  godwit bench 192.0.2.2 --psk-file /etc/godwit.key --size 4KiB,1MiB --lanes 1,2,4 --time "
     "1min\n"
     "\n"
+    "`godwit bench matrix` measures every pair of many hosts.\n"
+    "\n"
     "Exit codes: 0 measured; 1 it broke off; 2 usage; 4 nothing was begun.";
 
 constexpr char kServeFooter[] =
-    "Serves one bench after the other, until Ctrl-C. It measures nothing by itself.\n"
+    "Serves one bench or matrix after the other, until Ctrl-C. It measures only in a matrix, for "
+    "whoever\n"
+    "coordinates that.\n"
     "\n"
     "Exit codes: 0 stopped; 1 with --once, the bench broke off; 2 usage; 4 this host cannot serve.";
 
@@ -118,7 +123,8 @@ void add_sweep_options(CLI::App& command, BenchCliOptions& options) {
 
 void add_serve(CLI::App& bench, ExitCode& exit_code) {
   auto options = std::make_shared<BenchServeOptions>();  // shared by the parser and the callback
-  CLI::App* serve = bench.add_subcommand("serve", "The other end, for `godwit bench HOST`");
+  CLI::App* serve = bench.add_subcommand(
+      "serve", "The other end, for `godwit bench HOST` and `godwit bench matrix`");
   serve->add_option("--listen", options->listen, "Where `godwit bench` will connect to")
       ->capture_default_str()
       ->type_name("HOST:PORT");
@@ -141,6 +147,7 @@ void add_bench_command(CLI::App& app, ExitCode& exit_code) {
   bench->require_subcommand(0, 1);
   bench->footer(kBenchFooter);
   add_serve(*bench, exit_code);
+  add_matrix_command(*bench, exit_code);
 
   auto options = std::make_shared<BenchCliOptions>();
   bench->add_option("HOST", options->host, "Where `godwit bench serve` runs: HOST or HOST:PORT");

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a matrix found, for programs. docs/bench.md documents both forms.
+#pragma once
+
+#include <string>
+
+#include "cli/matrix_measure.h"
+
+namespace godwit::cli {
+
+std::string render_matrix_json(const MatrixOutcome& outcome);
+
+// One line for each direction, after one with the names. What a direction does not have is empty.
+std::string render_matrix_csv(const MatrixOutcome& outcome);
+
+}  // namespace godwit::cli
