@@ -13,7 +13,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from harness import agent, paths  # noqa: E402
-from harness.network import HostNetwork, Namespace, Pair  # noqa: E402
+from harness.network import HostNetwork, Namespace, Pair, Star  # noqa: E402
 
 
 def pytest_collection_modifyitems(items):
@@ -45,6 +45,13 @@ def pair():
     if agent.TRANSPORT == "rdma":
         pytest.skip("RDMA devices live in the host's own namespace, and their link cannot be cut")
     with Pair() as hosts:
+        yield hosts
+
+
+@pytest.fixture
+def star():
+    """Four hosts, a namespace each, joined by a switch."""
+    with Star(4) as hosts:
         yield hosts
 
 

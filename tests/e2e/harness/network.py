@@ -110,3 +110,45 @@ class Pair:
 
     def mend(self):
         self.destination.ip("link", "set", "link0", "up")
+
+
+class Star:
+    """Hosts (10.72.0.1, 10.72.0.2, …), a namespace each, joined by a switch in one more, which is 10.72.0.254."""
+
+    HUB_ADDRESS = "10.72.0.254"
+    DEVICE = "link0"
+
+    def __init__(self, count):
+        self.hub = Namespace()
+        self.hosts = [Namespace() for _ in range(count)]
+        self.hub.ip("link", "add", "switch", "type", "bridge")
+        self.hub.ip("addr", "add", f"{self.HUB_ADDRESS}/24", "dev", "switch")
+        self.hub.ip("link", "set", "switch", "up")
+        for number, host in enumerate(self.hosts):
+            connect(host, self.DEVICE, self.hub, f"port{number}")
+            self.hub.ip("link", "set", f"port{number}", "master", "switch")
+            host.ip("addr", "add", f"{self.address(number)}/24", "dev", self.DEVICE)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for namespace in (*self.hosts, self.hub):
+            namespace.__exit__()
+
+    @staticmethod
+    def address(number):
+        return f"10.72.0.{number + 1}"
+
+    def limit(self, number, megabits, slower=None):
+        """What host `number` sends goes at so many Mbit/s; `slower` is another host's number, and the rate to that."""
+        def tc(*arguments):
+            self.hosts[number].run("/sbin/tc", *arguments)
+        shaped = ("dev", self.DEVICE, "parent")
+        tc("qdisc", "add", "dev", self.DEVICE, "root", "handle", "1:", "htb", "default", "10")
+        tc("class", "add", *shaped, "1:", "classid", "1:10", "htb", "rate", f"{megabits}mbit", "burst", "128kb")
+        if slower:
+            other, rate = slower
+            tc("class", "add", *shaped, "1:", "classid", "1:20", "htb", "rate", f"{rate}mbit", "burst", "32kb")
+            tc("filter", "add", *shaped, "1:", "protocol", "ip", "u32", "match", "ip", "dst", self.address(other),
+               "flowid", "1:20")

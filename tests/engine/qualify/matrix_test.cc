@@ -33,13 +33,16 @@ class Host {
       : cluster_(cluster), transport_(network) {
     rails_ = {{.name = "wire", .transport = &transport_, .listen = std::move(name) + ":0"}};
   }
-  ~Host() { stop(); }
 
   Result<std::unique_ptr<ControlChannel>> connect();
   void stop() {
     std::lock_guard lock(mutex_);
     stopped_ = true;
     for (Visit& visit : visits_) visit.server->stop();
+  }
+  // Requires: it was stopped.
+  void wait() {
+    for (Visit& visit : visits_) visit.thread.join();
   }
 
  private:
@@ -67,6 +70,14 @@ class Cluster {
       hosts_.emplace(name, std::make_unique<Host>(*this, network_, name));
     }
   }
+
+  // Nobody goes while another may still want to connect to it.
+  ~Cluster() {
+    for (const auto& [name, host] : hosts_) host->stop();
+    for (const auto& [name, host] : hosts_) host->wait();
+  }
+  Cluster(const Cluster&) = delete;
+  Cluster& operator=(const Cluster&) = delete;
 
   Host& host(size_t number) { return *hosts_.at(fmt::format("host-{}", number)); }
 
