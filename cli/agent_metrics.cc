@@ -39,23 +39,25 @@ MetricSample outcome(const char* name, uint64_t count) {
   return {static_cast<double>(count), {{"outcome", name}}};
 }
 
-}  // namespace
-
-void RelayMetrics::stream_began() {
-  std::lock_guard lock(mutex_);
-  ++begun_;
+void add(relay::StreamTraffic& traffic, const relay::StreamCounters& counters) {
+  traffic.sent_bytes += counters.sent_bytes.load(std::memory_order_relaxed);
+  traffic.received_bytes += counters.received_bytes.load(std::memory_order_relaxed);
 }
 
-void RelayMetrics::stream_ended(const Result<relay::StreamTraffic>& traffic) {
+}  // namespace
+
+void RelayMetrics::stream_began(const relay::StreamCounters& counters) {
   std::lock_guard lock(mutex_);
-  if (!traffic) {
-    ++broken_;
-    return;
-  }
-  ++ended_;
-  traffic_.sent_bytes += traffic->sent_bytes;
-  traffic_.received_bytes += traffic->received_bytes;
-  traffic_.placed_bytes += traffic->placed_bytes;
+  running_.insert(&counters);
+}
+
+void RelayMetrics::stream_ended(const relay::StreamCounters& counters,
+                                const Result<relay::StreamTraffic>& traffic) {
+  std::lock_guard lock(mutex_);
+  running_.erase(&counters);
+  ++(traffic ? ended_ : broken_);
+  add(traffic_, counters);
+  if (traffic) traffic_.placed_bytes += traffic->placed_bytes;
 }
 
 void RelayMetrics::stream_refused() {
@@ -66,11 +68,13 @@ void RelayMetrics::stream_refused() {
 std::vector<MetricFamily> RelayMetrics::collect() const {
   using Type = MetricType;
   std::lock_guard lock(mutex_);
+  relay::StreamTraffic traffic = traffic_;
+  for (const relay::StreamCounters* counters : running_) add(traffic, *counters);
   return {{"godwit_relay_streams_running",
            Type::kGauge,
            "",
            "Streams that are being carried.",
-           {{static_cast<double>(begun_ - ended_ - broken_)}}},
+           {{static_cast<double>(running_.size())}}},
           {"godwit_relay_streams",
            Type::kCounter,
            "",
@@ -79,18 +83,18 @@ std::vector<MetricFamily> RelayMetrics::collect() const {
           {"godwit_relay_sent_bytes",
            Type::kCounter,
            "bytes",
-           "What left this host in streams that have ended.",
-           {{static_cast<double>(traffic_.sent_bytes)}}},
+           "What has left this host.",
+           {{static_cast<double>(traffic.sent_bytes)}}},
           {"godwit_relay_received_bytes",
            Type::kCounter,
            "bytes",
-           "What came to this host in streams that have ended.",
-           {{static_cast<double>(traffic_.received_bytes)}}},
+           "What has come to this host.",
+           {{static_cast<double>(traffic.received_bytes)}}},
           {"godwit_relay_placed_bytes",
            Type::kCounter,
            "bytes",
-           "Of those sent, pages put straight into the guest's memory.",
-           {{static_cast<double>(traffic_.placed_bytes)}}}};
+           "Of those sent, pages put straight into the guest's memory, in streams that have ended.",
+           {{static_cast<double>(traffic.placed_bytes)}}}};
 }
 
 void BenchMetrics::bench_began() {

@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -45,18 +46,20 @@ class MigrationMetrics {
 // Of `godwit relay`. Thread: any.
 class RelayMetrics {
  public:
-  void stream_began();
-  void stream_ended(const Result<relay::StreamTraffic>& traffic);
+  // `counters` last until the stream has ended, and are what it is known by.
+  void stream_began(const relay::StreamCounters& counters);
+  void stream_ended(const relay::StreamCounters& counters,
+                    const Result<relay::StreamTraffic>& traffic);
   void stream_refused();
   std::vector<MetricFamily> collect() const;
 
  private:
   mutable std::mutex mutex_;
-  uint64_t begun_ = 0;
+  std::set<const relay::StreamCounters*> running_;
   uint64_t ended_ = 0;
   uint64_t broken_ = 0;
   uint64_t refused_ = 0;
-  relay::StreamTraffic traffic_;  // of those that ended well
+  relay::StreamTraffic traffic_;  // of those that have ended
 };
 
 // Of `godwit bench serve`. Thread: any.

@@ -27,8 +27,8 @@ constexpr seconds kRelayConnectPatience{10};
 constexpr milliseconds kFirstBytesPatience{200};
 constexpr seconds kRelayQmpPatience{2};
 
-relay::RelayOptions relay_options(const std::string& guest = {}) {
-  return {.software = kVersion, .guest = guest};
+relay::RelayOptions relay_options(relay::StreamCounters& counters, const std::string& guest = {}) {
+  return {.software = kVersion, .guest = guest, .counters = &counters};
 }
 
 bool is_migration(int socket) {
@@ -62,7 +62,7 @@ class OutgoingStream final : public RelayStreams::Stream {
             .control = *made->control_,
             .make_extractor = migration ? qemu::make_page_extractor : MakePageExtractor{},
             .guest = made->ram_ ? &made->ram_->memory() : nullptr},
-        session, relay_options(options.guest));
+        session, relay_options(made->counters_, options.guest));
     RETURN_IF_ERROR(made->source_->open());
     say(fmt::format("{}: to {} over {}{}", made->name_, made->control_->peer_address(),
                     made->source_->transport(), migration ? made->describe_pages() : ""));
@@ -72,6 +72,7 @@ class OutgoingStream final : public RelayStreams::Stream {
   Result<relay::StreamTraffic> carry() override { return source_->carry(); }
   void stop() override { source_->stop(); }
   std::string name() const override { return name_; }
+  const relay::StreamCounters& counters() const override { return counters_; }
 
  private:
   OutgoingStream() = default;
@@ -95,6 +96,7 @@ class OutgoingStream final : public RelayStreams::Stream {
   }
 
   std::string name_;
+  relay::StreamCounters counters_;
   std::optional<qemu::GuestRam> ram_;
   std::unique_ptr<VmmStream> stream_;
   LaneRails rails_;
@@ -120,13 +122,14 @@ class IncomingStream final : public RelayStreams::Stream {
                            const OpenStream& offer) { return incoming.connect(offer, options); },
             .rails = made->rails_.rails,
             .control = *made->control_},
-        relay_options());
+        relay_options(made->counters_));
     return made;
   }
 
   Result<relay::StreamTraffic> carry() override { return destination_->run(); }
   void stop() override { destination_->stop(); }
   std::string name() const override { return name_; }
+  const relay::StreamCounters& counters() const override { return counters_; }
 
   ~IncomingStream() override {
     if (counted_) --migrations_;
@@ -169,6 +172,7 @@ class IncomingStream final : public RelayStreams::Stream {
   std::atomic<uint32_t>& migrations_;
   bool counted_ = false;
   std::string name_;
+  relay::StreamCounters counters_;
   std::optional<qemu::GuestRam> ram_;
   std::unique_ptr<ControlConnection> control_;
   LaneRails rails_;

@@ -54,9 +54,10 @@ uint64_t RelayStreams::failures() const {
 
 void RelayStreams::run(Running& running) {
   const Clock::time_point begin = Clock::now();
-  metrics_.stream_began();
+  const relay::StreamCounters& counters = running.stream->counters();
+  metrics_.stream_began(counters);
   const Result<relay::StreamTraffic> traffic = running.stream->carry();
-  metrics_.stream_ended(traffic);
+  metrics_.stream_ended(counters, traffic);
   const std::string name = running.stream->name();
   if (traffic) {
     say(fmt::format("{}: ended after {:.2f} s; {} out, {} in{}", name,

@@ -29,6 +29,7 @@ class RelayStreams {
     virtual Result<relay::StreamTraffic> carry() = 0;
     virtual void stop() = 0;  // thread: any
     virtual std::string name() const = 0;
+    virtual const relay::StreamCounters& counters() const = 0;
 
    protected:
     Stream() = default;

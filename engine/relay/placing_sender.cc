@@ -52,6 +52,7 @@ Result<VmmStream::State> PlacingSender::read_some() {
   if (progress.state == VmmStream::State::kOpen) {
     slot_used_ += progress.bytes;
     read_bytes_ += progress.bytes;
+    count(parts_.counter, progress.bytes);
     RETURN_IF_ERROR(parts_.extractor.take_apart(room.first(progress.bytes), *this));
     RETURN_IF_ERROR(end_of_piece());
   }

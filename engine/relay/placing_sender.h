@@ -47,6 +47,7 @@ class PlacingSender final : PageExtractor::Output {
     const MemoryRegion& local;     // both
     RemoteRegion remote;           // the receiver's ring
     std::vector<Block> blocks;
+    std::atomic<uint64_t>* counter = nullptr;  // of the bytes read; may be null
   };
   explicit PlacingSender(Parts parts);
 

@@ -171,7 +171,7 @@ Result<StreamTraffic> RelayDestination::pass_on() {
   if (target_.guest.empty()) {
     if (UniqueFd outgoing = lanes.outgoing->release_socket(); outgoing.valid())
       return splice(*target_.stream, std::move(outgoing), lanes.incoming->release_socket(),
-                    interruption_);
+                    interruption_, options_.counters);
   }
   ASSIGN_OR_RETURN(const MemoryRegion* const outgoing, register_outgoing(rail));
   outgoing_ = std::move(lanes.outgoing);
@@ -180,12 +180,14 @@ Result<StreamTraffic> RelayDestination::pass_on() {
                        .stream = *target_.stream,
                        .ring = outgoing_ring_->bytes(),
                        .local = *outgoing,
-                       .remote = offer.rails[lanes.rail_there].regions[0]});
+                       .remote = offer.rails[lanes.rail_there].regions[0],
+                       .counter = sent_of(options_.counters)});
   StreamReceiver receiver({.endpoint = *incoming_,
                            .stream = *target_.stream,
                            .ring = incoming_ring_->bytes(),
                            .guest = target_.guest.empty() ? nullptr : &target_.guest,
-                           .present_at_start = &present_at_start_});
+                           .present_at_start = &present_at_start_,
+                           .counter = received_of(options_.counters)});
   RETURN_IF_ERROR(relay::carry(*target_.stream, {*outgoing_, [&] { return sender.run(); }},
                                {*incoming_, [&] { return receiver.run(); }}, interruption_));
   return StreamTraffic{.sent_bytes = sender.bytes(), .received_bytes = receiver.bytes()};

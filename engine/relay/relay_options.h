@@ -6,6 +6,7 @@
 #include <string>
 
 #include "engine/base/time.h"
+#include "engine/relay/stream_traffic.h"
 #include "engine/wire/messages.h"
 
 namespace godwit::relay {
@@ -23,6 +24,7 @@ struct RelayOptions {
   Purpose purpose = Purpose::kRelay;
   std::string guest = {};                      // of the source: OpenStream::guest
   Clock::duration peer_timeout = seconds(10);  // after which a silent peer is lost
+  StreamCounters* counters = nullptr;          // outlives the stream; null: nobody watches
 };
 
 }  // namespace godwit::relay

@@ -152,10 +152,13 @@ Result<StreamTraffic> RelaySource::carry() {
 Result<StreamTraffic> RelaySource::carry_by_lanes() {
   if (extractor_ == nullptr) {
     if (UniqueFd outgoing = outgoing_->release_socket(); outgoing.valid())
-      return splice(parts_.stream, std::move(outgoing), incoming_->release_socket(), interruption_);
+      return splice(parts_.stream, std::move(outgoing), incoming_->release_socket(), interruption_,
+                    options_.counters);
   }
-  StreamReceiver receiver(
-      {.endpoint = *incoming_, .stream = parts_.stream, .ring = incoming_ring_->bytes()});
+  StreamReceiver receiver({.endpoint = *incoming_,
+                           .stream = parts_.stream,
+                           .ring = incoming_ring_->bytes(),
+                           .counter = received_of(options_.counters)});
   const Direction incoming{*incoming_, [&] { return receiver.run(); }};
   const auto ring = outgoing_ring_->bytes().first(kRingThereBytes);
   if (extractor_ == nullptr) {
@@ -163,7 +166,8 @@ Result<StreamTraffic> RelaySource::carry_by_lanes() {
                          .stream = parts_.stream,
                          .ring = ring,
                          .local = *rings_[rail_].outgoing,
-                         .remote = remote_[0]});
+                         .remote = remote_[0],
+                         .counter = sent_of(options_.counters)});
     RETURN_IF_ERROR(relay::carry(parts_.stream, {*outgoing_, [&] { return sender.run(); }},
                                  incoming, interruption_));
     return StreamTraffic{.sent_bytes = sender.bytes(), .received_bytes = receiver.bytes()};
@@ -175,7 +179,8 @@ Result<StreamTraffic> RelaySource::carry_by_lanes() {
                         .staging = outgoing_ring_->bytes().subspan(kRingThereBytes),
                         .local = *rings_[rail_].outgoing,
                         .remote = remote_[0],
-                        .blocks = placed_blocks()});
+                        .blocks = placed_blocks(),
+                        .counter = sent_of(options_.counters)});
   RETURN_IF_ERROR(relay::carry(parts_.stream, {*outgoing_, [&] { return sender.run(); }}, incoming,
                                interruption_));
   return StreamTraffic{.sent_bytes = sender.read_bytes(),

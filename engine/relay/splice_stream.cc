@@ -33,11 +33,11 @@ Status wait_for(int fd, int16_t events) {
 // One direction: from a socket, through a pipe, into another.
 class Splicer {
  public:
-  static Result<Splicer> make(int from, int to) {
+  static Result<Splicer> make(int from, int to, std::atomic<uint64_t>* counter) {
     std::array<int, 2> fds{};
     if (::pipe2(fds.data(), O_CLOEXEC | O_NONBLOCK) != 0)
       return fail_errno(errno, "make a pipe for a stream");
-    Splicer splicer(from, to, UniqueFd(fds[0]), UniqueFd(fds[1]));
+    Splicer splicer(from, to, UniqueFd(fds[0]), UniqueFd(fds[1]), counter);
     // Beyond what an ordinary user may have in pipes it stays as small as it is.
     (void)::fcntl(fds[1], F_SETPIPE_SZ, kPipeBytes);
     return splicer;
@@ -62,8 +62,12 @@ class Splicer {
   uint64_t bytes() const { return bytes_; }
 
  private:
-  Splicer(int from, int to, UniqueFd out, UniqueFd in)
-      : from_(from), to_(to), pipe_out_(std::move(out)), pipe_in_(std::move(in)) {}
+  Splicer(int from, int to, UniqueFd out, UniqueFd in, std::atomic<uint64_t>* counter)
+      : from_(from),
+        to_(to),
+        pipe_out_(std::move(out)),
+        pipe_in_(std::move(in)),
+        counter_(counter) {}
 
   // Whether somebody takes it.
   Result<bool> write(size_t left) {
@@ -73,6 +77,7 @@ class Splicer {
       if (size > 0) {
         left -= static_cast<size_t>(size);
         bytes_ += static_cast<uint64_t>(size);
+        count(counter_, static_cast<uint64_t>(size));
       } else if (size < 0 && errno == EAGAIN) {
         RETURN_IF_ERROR(wait_for(to_, POLLOUT));
       } else if (size < 0 && (errno == EPIPE || errno == ECONNRESET)) {
@@ -88,6 +93,7 @@ class Splicer {
   int to_;
   UniqueFd pipe_out_;
   UniqueFd pipe_in_;
+  std::atomic<uint64_t>* counter_;
   uint64_t bytes_ = 0;
 };
 
@@ -116,9 +122,9 @@ Status take_in(Splicer& splicer, VmmStream& stream, const UniqueFd& incoming) {
 }  // namespace
 
 Result<StreamTraffic> splice(VmmStream& stream, UniqueFd outgoing, UniqueFd incoming,
-                             Interruption& interruption) {
-  ASSIGN_OR_RETURN(Splicer out, Splicer::make(stream.fd(), outgoing.get()));
-  ASSIGN_OR_RETURN(Splicer in, Splicer::make(incoming.get(), stream.fd()));
+                             Interruption& interruption, StreamCounters* counters) {
+  ASSIGN_OR_RETURN(Splicer out, Splicer::make(stream.fd(), outgoing.get(), sent_of(counters)));
+  ASSIGN_OR_RETURN(Splicer in, Splicer::make(incoming.get(), stream.fd(), received_of(counters)));
   const Interruption::Hook wake = interruption.on_raise([&] {
     stream.shut_down();
     ::shutdown(outgoing.get(), SHUT_RDWR);

@@ -14,8 +14,8 @@ namespace godwit::relay {
 
 // One socket for each direction, both non-blocking. A direction that ends, or is not read any more,
 // at one host does so at the other. Returns when both have ended; on an error, and by an
-// interruption, all is shut down.
+// interruption, all is shut down. `counters` may be null.
 Result<StreamTraffic> splice(VmmStream& stream, UniqueFd outgoing, UniqueFd incoming,
-                             Interruption& interruption);
+                             Interruption& interruption, StreamCounters* counters = nullptr);
 
 }  // namespace godwit::relay

@@ -81,6 +81,7 @@ Result<VmmStream::State> StreamReceiver::pass_on() {
         const VmmStream::Progress progress,
         parts_.stream.write(parts_.ring.subspan(piece.offset_bytes, piece.size_bytes)));
     position_.drained += progress.bytes;
+    count(parts_.counter, progress.bytes);
     if (progress.state == VmmStream::State::kEnded) return progress.state;
     if (progress.state == VmmStream::State::kNotReady)
       RETURN_IF_ERROR(parts_.stream.wait_writable());

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <vector>
 
 #include "engine/base/result.h"
@@ -27,6 +28,7 @@ class StreamReceiver {
     // where none are.
     const GuestMemory* guest = nullptr;
     const GuestPageSet* present_at_start = nullptr;
+    std::atomic<uint64_t>* counter = nullptr;  // of the bytes passed on; may be null
   };
   explicit StreamReceiver(const Parts& parts) : parts_(parts) {}
 

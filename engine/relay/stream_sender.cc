@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "engine/relay/stream_traffic.h"
+
 namespace godwit::relay {
 namespace {
 
@@ -25,8 +27,10 @@ Result<VmmStream::State> StreamSender::read_some() {
                                    std::min(lane_.room_bytes(), kReadBytesMax));
   ASSIGN_OR_RETURN(const VmmStream::Progress progress,
                    parts_.stream.read(parts_.ring.subspan(piece.offset_bytes, piece.size_bytes)));
-  if (progress.state == VmmStream::State::kOpen)
+  if (progress.state == VmmStream::State::kOpen) {
+    count(parts_.counter, progress.bytes);
     RETURN_IF_ERROR(push({piece.offset_bytes, progress.bytes}));
+  }
   return progress.state;
 }
 

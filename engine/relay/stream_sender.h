@@ -5,6 +5,9 @@
 // that whoever writes it is held up as by a full socket.
 #pragma once
 
+#include <atomic>
+#include <span>
+
 #include "engine/base/result.h"
 #include "engine/relay/outgoing_lane.h"
 #include "engine/relay/stream_ring.h"
@@ -20,8 +23,9 @@ class StreamSender {
     Endpoint& endpoint;
     VmmStream& stream;
     std::span<std::byte> ring;
-    const MemoryRegion& local;  // begins with the ring
-    RemoteRegion remote;        // the receiver's, of the same size
+    const MemoryRegion& local;                 // begins with the ring
+    RemoteRegion remote;                       // the receiver's, of the same size
+    std::atomic<uint64_t>* counter = nullptr;  // of the bytes read; may be null
   };
   explicit StreamSender(const Parts& parts)
       : parts_(parts), lane_(parts.endpoint, parts.ring.size()) {}

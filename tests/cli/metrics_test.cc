@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <string>
 #include <vector>
 
@@ -119,9 +120,12 @@ TEST(MigrationMetrics, KeepWhatWasSentApartFromWhatIsFetchedInPostCopy) {
 
 TEST(RelayMetrics, CountStreamsByHowTheyEnded) {
   RelayMetrics metrics;
-  for (int i = 0; i < 3; ++i) metrics.stream_began();
-  metrics.stream_ended(relay::StreamTraffic{.sent_bytes = 10, .received_bytes = 2});
-  metrics.stream_ended(tl::unexpected<Error>(fail(Errc::kPeerLost, "gone").value()));
+  std::array<relay::StreamCounters, 3> counters;
+  for (const relay::StreamCounters& stream : counters) metrics.stream_began(stream);
+  for (relay::StreamCounters& stream : counters) stream.sent_bytes = 10;
+  metrics.stream_ended(counters[0], relay::StreamTraffic{.sent_bytes = 10, .placed_bytes = 4});
+  metrics.stream_ended(counters[1], tl::unexpected<Error>(fail(Errc::kPeerLost, "gone").value()));
+  counters[0].sent_bytes = counters[1].sent_bytes = 0;
   metrics.stream_refused();
 
   const std::string text = as_open_metrics(metrics.collect());
@@ -129,7 +133,8 @@ TEST(RelayMetrics, CountStreamsByHowTheyEnded) {
   for (const char* line :
        {"godwit_relay_streams_running 1", "godwit_relay_streams_total{outcome=\"ended\"} 1",
         "godwit_relay_streams_total{outcome=\"broke\"} 1",
-        "godwit_relay_streams_total{outcome=\"refused\"} 1", "godwit_relay_sent_bytes_total 10"}) {
+        "godwit_relay_streams_total{outcome=\"refused\"} 1", "godwit_relay_sent_bytes_total 30",
+        "godwit_relay_placed_bytes_total 4"}) {
     EXPECT_TRUE(contains(text, line)) << line << "\n" << text;
   }
 }
