@@ -147,6 +147,21 @@ TEST(RunComparison, MigrationsHaveWhatWasMeasured) {
   for (const ComparedRow& found : comparison.rows) EXPECT_NE(found.name, "page faults");
 }
 
+TEST(RunComparison, DowntimeThatPostCopyAvoidedIsNoPrediction) {
+  auto with_post_copy = migration(20);
+  with_post_copy.document["predicted_downtime_ms"] = 800;
+  with_post_copy.document["post_copy"] = {{"faults", 7}, {"vcpu_stall_ms", {1.5, 2.5}}};
+  auto without = migration(20);
+  without.document["predicted_downtime_ms"] = 18;
+
+  const Comparison comparison = compare_runs({{with_post_copy, without}});
+
+  EXPECT_EQ(row(comparison, "downtime, predicted").cells[0].text, "-");
+  EXPECT_EQ(row(comparison, "downtime, predicted").cells[1].text, "18.0 ms");
+  EXPECT_EQ(row(comparison, "vCPUs waited for pages").cells[0].text, "4.0 ms");
+  EXPECT_EQ(row(comparison, "page faults").cells[1].text, "-");
+}
+
 TEST(RunComparison, TextHasAColumnForEachRunAndSaysHowSureItIs) {
   const std::string several =
       render_comparison_text(compare_runs({{migration(20), migration(30)}}));
