@@ -31,14 +31,17 @@ def report(*arguments):
 
 def assert_well_drawn(page, expected_charts):
     """In both schemes and on paper, without a complaint or a request."""
-    names = page.charts()
-    assert set(expected_charts) <= set(names), names
+    drawn = {}
     for scheme, background in (("light", "rgb(255, 255, 255)"), ("dark", "rgb(20, 23, 27)")):
         page.set_scheme(scheme)
         assert page.background() == background
-        assert all(colours > COLOURS_OF_LINES for colours in page.charts().values()), (scheme, page.charts())
-        # Two schemes, two drawings: the axes' colour is the scheme's.
-        page.screenshot(page.path.with_suffix(f".{scheme}.png"))
+        drawn[scheme] = page.charts()
+        assert set(expected_charts) <= set(drawn[scheme]), drawn[scheme].keys()
+        for name, colours in drawn[scheme].items():
+            assert len(colours) > COLOURS_OF_LINES, (scheme, name, len(colours))
+        page.show(f"{page.run('return document.title')} {scheme}".replace("/", "-"))
+    for name, colours in drawn["light"].items():
+        assert colours != drawn["dark"][name], name
     assert page.print().startswith(b"%PDF")
     assert page.complaints() == [] and page.requests() == []
     told = page.names_told()

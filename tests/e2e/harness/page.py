@@ -3,19 +3,23 @@
 
 import base64
 import json
+import os
+import pathlib
 
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
-# How many colours a canvas has. An empty one has one.
-COUNT_COLOURS = """
-    const count = (canvas) => {
+PICTURES = os.environ.get("GODWIT_TEST_PICTURES")
+
+# The colours of a canvas, in order. An empty one has one.
+FIND_COLOURS = """
+    const find = (canvas) => {
       const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-      return new Set(new Uint32Array(data.buffer)).size;
+      return [...new Set(new Uint32Array(data.buffer))].sort();
     };
     return Object.fromEntries([...document.querySelectorAll("figure.chart")].map((figure) =>
-      [figure.querySelector("h3").textContent, count(figure.querySelector("canvas"))]));"""
+      [figure.querySelector("h3").textContent, find(figure.querySelector("canvas"))]));"""
 
 FIND_TABLE = """
     const found = [...document.querySelectorAll("table")].find((table) =>
@@ -52,7 +56,6 @@ class Page:
     def __init__(self, driver, path, scheme):
         self.driver = driver
         self.set_scheme(scheme)
-        self.path = path
         self.url = path.resolve().as_uri()
         self.driver.get(self.url)
 
@@ -74,8 +77,8 @@ class Page:
         return self.driver.execute_script(script, *arguments)
 
     def charts(self):
-        """The number of colours of each chart, by its name."""
-        return self.run(COUNT_COLOURS)
+        """The colours that each chart is drawn in, by its name."""
+        return self.run(FIND_COLOURS)
 
     def table(self, caption):
         """The rows of the table whose caption begins so, as texts; of one that is folded away, too."""
@@ -97,12 +100,14 @@ class Page:
     def background(self):
         return self.run("return getComputedStyle(document.body).backgroundColor")
 
-    def screenshot(self, path):
-        """All of it, not only what fits the window."""
+    def show(self, name):
+        """For people to look at: a picture of all of it in GODWIT_TEST_PICTURES, a folder, where there is one."""
+        if not PICTURES:
+            return
         size = self._command("Page.getLayoutMetrics")["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
         image = self._command("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
-        path.write_bytes(base64.b64decode(image["data"]))
+        (pathlib.Path(PICTURES) / f"{name}.png").write_bytes(base64.b64decode(image["data"]))
 
     def print(self):
         """The page as a PDF."""
