@@ -26,11 +26,8 @@ function(godwit_headers name)
 endfunction()
 
 # Tests wait, mostly, and there is more of them than of what they test: compiling them costs more than running them.
-# Not so under sanitizers, where what is not optimised takes ten times as long.
 function(godwit_compile_as_test target)
-  if(NOT GODWIT_SANITIZE)
-    target_compile_options(${target} PRIVATE -O0 -g1)
-  endif()
+  target_compile_options(${target} PRIVATE -O0 -g1)
 endfunction()
 
 # godwit_use_headers(TARGET NAME): NAME may be NONE. A target with test_headers is compiled as a test.
