@@ -246,6 +246,21 @@ TEST(MetricsServer, RefusesAnAddressThatIsTaken) {
       << to_string(second.error());
 }
 
+// A guest that waits for its memory is worth more than being watched.
+TEST(ServeMetrics, KeepsNoAgentFromTakingTheDeadOnesPlace) {
+  const auto server = serve();
+  AgentOptions options;
+  options.metrics = "127.0.0.1:" + std::to_string(port_of(*server));
+  const auto nothing = [] { return std::vector<MetricFamily>(); };
+  EXPECT_FALSE(serve_metrics(options, nothing));
+
+  options.resume_session = "00c0ffee00c0ffee";
+  const auto without = serve_metrics(options, nothing);
+
+  ASSERT_TRUE(without) << to_string(without.error());
+  EXPECT_EQ(*without, nullptr);
+}
+
 TEST(MetricsServer, TakesAPortAloneForLoopback) {
   EXPECT_EQ(*parse_metrics_address("9471"), "127.0.0.1:9471");
   EXPECT_EQ(*parse_metrics_address("[::1]:9471"), "[::1]:9471");
