@@ -21,6 +21,15 @@ std::vector<const Direction*> measured(const std::vector<Direction>& directions)
   return found;
 }
 
+// Where its confidence interval ends: what varies much is not called slow.
+double upper_end(const Direction& direction) {
+  return direction.bytes_per_s + direction.half_width_bytes_per_s;
+}
+
+double lower_end(const Direction& direction) {
+  return direction.bytes_per_s - direction.half_width_bytes_per_s;
+}
+
 std::vector<double> rates_of(const std::vector<const Direction*>& directions) {
   std::vector<double> rates;
   for (const Direction* direction : directions) rates.push_back(direction->bytes_per_s);
@@ -63,7 +72,7 @@ std::vector<MatrixFinding> find_slow_links(const MatrixReport& report,
   const double usual = median_rate(report);
   std::vector<MatrixFinding> found;
   for (const Direction* direction : measured(report.pairs)) {
-    if (direction->bytes_per_s < kSlowShare * usual && !explained(*direction))
+    if (upper_end(*direction) < kSlowShare * usual && !explained(*direction))
       found.push_back({.kind = FindingKind::kSlowLink,
                        .from = direction->from,
                        .to = direction->to,
@@ -78,7 +87,7 @@ std::vector<MatrixFinding> find_asymmetries(
   std::vector<MatrixFinding> found;
   for (const Direction* direction : measured(report.pairs)) {
     const Direction* back = find_direction(report, direction->to, direction->from);
-    if (back != nullptr && direction->bytes_per_s < kSlowShare * back->bytes_per_s &&
+    if (back != nullptr && upper_end(*direction) < kSlowShare * lower_end(*back) &&
         !explained(*direction))
       found.push_back({.kind = FindingKind::kAsymmetry,
                        .from = direction->from,
@@ -106,25 +115,28 @@ std::vector<MatrixFinding> find_high_latencies(const MatrixReport& report) {
 
 // Against what the same pair reaches alone.
 void find_contention(const MatrixReport& report, std::vector<MatrixFinding>& findings) {
+  const auto alone = [&](const Direction& direction) {
+    return find_direction(report, direction.from, direction.to);
+  };
+  std::vector<const Direction*> both = measured(report.at_once);
+  std::erase_if(both, [&](const Direction* direction) {
+    return alone(*direction) == nullptr || !(alone(*direction)->bytes_per_s > 0);
+  });
   std::vector<double> shares;
-  std::vector<MatrixFinding> found;
-  for (const Direction* direction : measured(report.at_once)) {
-    const Direction* alone = find_direction(report, direction->from, direction->to);
-    if (alone == nullptr || !(alone->bytes_per_s > 0)) continue;
-    shares.push_back(direction->bytes_per_s / alone->bytes_per_s);
-    found.push_back({.kind = FindingKind::kSlowAtOnce,
-                     .from = direction->from,
-                     .to = direction->to,
-                     .value = shares.back(),
-                     .usual = 0});
-  }
+  for (const Direction* direction : both)
+    shares.push_back(direction->bytes_per_s / alone(*direction)->bytes_per_s);
   const double usual = median(shares);
   if (!shares.empty() && usual < kSlowShare)
     findings.push_back({.kind = FindingKind::kContention, .value = usual, .usual = 1});
-  for (MatrixFinding& finding : found) finding.usual = usual;
-  std::erase_if(found, [&](const MatrixFinding& finding) {
-    return finding.value >= kSlowShare * finding.usual;
-  });
+  std::vector<MatrixFinding> found;
+  for (size_t i = 0; i < both.size(); ++i) {
+    if (upper_end(*both[i]) < kSlowShare * usual * alone(*both[i])->bytes_per_s)
+      found.push_back({.kind = FindingKind::kSlowAtOnce,
+                       .from = both[i]->from,
+                       .to = both[i]->to,
+                       .value = shares[i],
+                       .usual = usual});
+  }
   add_sorted(findings, std::move(found));
 }
 

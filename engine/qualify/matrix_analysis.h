@@ -5,7 +5,8 @@
 // once. Pure functions of the numbers.
 //
 // The measure is the median of all pairs: a cluster is meant to be alike, and a few bad links do
-// not move it. What a slow host explains is not said again of each of its links.
+// not move it. What a slow host explains is not said again of each of its links, and a link whose
+// rate varies so much that it may be as fast as others is not named.
 #pragma once
 
 #include <cstddef>

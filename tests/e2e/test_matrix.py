@@ -14,6 +14,8 @@ from harness.waiting import wait_until
 
 # No rate but those of links that are limited is looked at.
 QUICK = ("--time", "200ms", "--lanes", "1", "--memory", "8MiB")
+# Long enough to be sure of a rate.
+SURE = ("--time", "500ms", *QUICK[2:])
 MATRIX = (str(paths.GODWIT), "bench", "matrix", "--transport", "tcp", *QUICK)
 
 
@@ -68,7 +70,7 @@ def test_slow_link_is_named_with_its_direction(folder, star):
     hosts = all_addresses(star)
     with serving(folder, star, "--psk-file", str(key)):
         csv_path = folder / "matrix.csv"
-        result, report = matrix(star, folder, hosts, *QUICK, "--psk-file", str(key), "--csv", str(csv_path))
+        result, report = matrix(star, folder, hosts, *SURE, "--psk-file", str(key), "--csv", str(csv_path))
     assert result.returncode == 0, result.stderr
     pairs = check_whole(report, hosts)
     assert (hosts[1], hosts[3]) in named(report, "slow_link") and (hosts[1], hosts[3]) in named(report, "asymmetry")
@@ -88,7 +90,7 @@ def test_slow_host_is_named_instead_of_its_links(folder, star):
         star.limit(number, 80 if number == 2 else 400)
     hosts = all_addresses(star)
     with serving(folder, star, "--insecure"):
-        result, report = matrix(star, folder, hosts, *QUICK, "--insecure")
+        result, report = matrix(star, folder, hosts, *SURE, "--insecure")
     assert result.returncode == 0, result.stderr
     assert (hosts[2], None) in named(report, "slow_sender")
     assert hosts[2] not in [one for one, _ in named(report, "slow_link")]

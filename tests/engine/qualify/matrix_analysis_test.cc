@@ -73,6 +73,19 @@ TEST(MatrixAnalysis, LinkThatIsSlowOneWayIsAnAsymmetryToo) {
   EXPECT_EQ(findings[1].usual, kUsual);
 }
 
+TEST(MatrixAnalysis, LinkThatVariesTooMuchIsNotNamed) {
+  MatrixReport report = alike(4);
+  at(report, 0, 2).bytes_per_s = 0.5 * kUsual;
+  at(report, 0, 2).half_width_bytes_per_s = 0.25 * kUsual;
+  at(report, 1, 3).bytes_per_s = 0.65 * kUsual;
+  at(report, 3, 1).half_width_bytes_per_s = 0.1 * kUsual;
+
+  const std::vector<MatrixFinding> findings = analyze_matrix(report);
+
+  ASSERT_EQ(kinds(findings), (std::vector<FindingKind>{FindingKind::kSlowLink}));
+  EXPECT_EQ(findings[0].from, 1U) << "slow, but perhaps as fast as its way back";
+}
+
 TEST(MatrixAnalysis, SlowHostIsNamedInsteadOfItsLinks) {
   MatrixReport report = alike(5);
   for (Direction& direction : report.pairs) {
