@@ -51,7 +51,7 @@ class SlurmCluster:
         try:
             self._start()
         except BaseException:
-            self.__exit__()
+            self._stop()
             raise
 
     def _start(self):
@@ -76,6 +76,13 @@ class SlurmCluster:
         return self
 
     def __exit__(self, *_):
+        # The process of each task's step reports to slurmd when it ends, and tries for long where there is none.
+        try:
+            wait_until(self._all_idle, "every node of Slurm idle again", timeout_s=40, poll_s=0.1)
+        finally:
+            self._stop()
+
+    def _stop(self):
         for process in reversed(self._processes.values()):
             process.terminate()
         for process in self._processes.values():
