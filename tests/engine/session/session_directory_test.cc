@@ -249,14 +249,13 @@ TEST(SessionRecordText, ComesBackAsItWent) {
   record.guest = "/run/a guest=1.qmp";
   record.committed = true;
   record.started = true;
-  record.progress.emplace();
-  record.progress->phase = "pre-copy";
-  record.progress->bytes_sent = 1;
-  record.progress->bytes_remaining = 2;
-  record.progress->throughput_bytes_per_s = 3.5;
-  record.progress->dirty_bytes_per_s = 4.5;
-  record.progress->predicted_downtime_ms = 5.5;
-  record.progress->round = 6;
+  record.progress.phase = "pre-copy";
+  record.progress.bytes_sent = 1;
+  record.progress.bytes_remaining = 2;
+  record.progress.throughput_bytes_per_s = 3.5;
+  record.progress.dirty_bytes_per_s = 4.5;
+  record.progress.predicted_downtime_ms = 5.5;
+  record.progress.round = 6;
 
   Result<SessionRecord> parsed = parse_session_record(encode_session_record(record));
 
