@@ -19,6 +19,7 @@
 #include "cli/matrix_text.h"
 #include "cli/option_check.h"
 #include "cli/output_file.h"
+#include "cli/report_page.h"
 #include "cli/units.h"
 #include "engine/wire/messages.h"
 
@@ -44,19 +45,24 @@ constexpr char kMatrixFooter[] =
 struct Outputs {
   OutputFile json;
   OutputFile csv;
+  OutputFile page;
 };
 
 Result<Outputs> open_outputs(const MatrixCliOptions& options) {
   ASSIGN_OR_RETURN(OutputFile json, OutputFile::open(options.agent.json));
   ASSIGN_OR_RETURN(OutputFile csv, OutputFile::open(options.csv));
-  return Outputs{.json = std::move(json), .csv = std::move(csv)};
+  ASSIGN_OR_RETURN(OutputFile page, OutputFile::open(options.page));
+  return Outputs{.json = std::move(json), .csv = std::move(csv), .page = std::move(page)};
 }
 
 ExitCode write_outcome(const MatrixOutcome& outcome, const Outputs& outputs) {
-  const bool stdout_taken = outputs.json.is_stdout() || outputs.csv.is_stdout();
+  const bool stdout_taken =
+      outputs.json.is_stdout() || outputs.csv.is_stdout() || outputs.page.is_stdout();
   (stdout_taken ? write_stderr : write_stdout)(render_matrix_text(outcome));
-  outputs.json.write(render_matrix_json(outcome));
+  const std::string document = render_matrix_json(outcome);
+  outputs.json.write(document);
   outputs.csv.write(render_matrix_csv(outcome));
+  if (outputs.page.wanted()) outputs.page.write(render_own_page(document));
   return outcome.report.complete() ? ExitCode::kCompleted : ExitCode::kFailed;
 }
 
@@ -146,6 +152,10 @@ void add_matrix_command(CLI::App& bench, ExitCode& exit_code) {
       ->type_name("FILE");
   matrix->add_option("--csv", options->csv, "Write the results as CSV; - is stdout")
       ->type_name("FILE");
+  matrix
+      ->add_option("--report", options->page,
+                   "Write the results as a page of HTML (docs/report.md); - is stdout")
+      ->type_name("FILE.html");
   add_peer_options(*matrix, options->agent);
   matrix->footer(kMatrixFooter);
   matrix->callback([options, &exit_code] { exit_code = run_matrix(*options); });

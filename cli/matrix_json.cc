@@ -15,9 +15,6 @@ using qualify::FindingKind;
 using qualify::MatrixFinding;
 using qualify::MatrixReport;
 
-// Rises when a field changes its meaning or goes; new ones may come at any time.
-constexpr int kMatrixSchema = 1;
-
 Json text_or_null(const std::string& text) {
   return text.empty() ? Json(nullptr) : Json(text);
 }

@@ -9,6 +9,9 @@
 
 namespace godwit::cli {
 
+// Rises when a field changes its meaning or goes; new ones may come at any time.
+inline constexpr int kMatrixSchema = 1;
+
 std::string render_matrix_json(const MatrixOutcome& outcome);
 
 // One line for each direction, after one with the names. What a direction does not have is empty.

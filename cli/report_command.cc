@@ -19,8 +19,8 @@ namespace {
 constexpr size_t kRunsMax = 16;
 
 constexpr char kReportFooter[] =
-    "RUN.json is what --json of `godwit bench`, `send` or `receive` wrote. With several, each is\n"
-    "compared with the first; docs/report.md says how.\n"
+    "RUN.json is what --json of `godwit bench`, `bench matrix`, `send` or `receive` wrote. With\n"
+    "several, each is compared with the first; docs/report.md says how.\n"
     "\n"
     "Examples:\n"
     "  godwit report before.json after.json\n"
@@ -78,7 +78,9 @@ ExitCode report_runs(const ReportSettings& settings) {
 void add_report_command(CLI::App& app, ExitCode& exit_code) {
   auto settings = std::make_shared<ReportSettings>();  // shared by the parser and the callback
   CLI::App* command = app.add_subcommand("report", "Compare runs, or make a page of one");
-  command->add_option("RUN.json", settings->files, "A bench or a migration; several to compare")
+  command
+      ->add_option("RUN.json", settings->files,
+                   "A bench, a matrix or a migration; several to compare")
       ->required()
       ->expected(1, kRunsMax);
   command->add_option("--report", settings->page, "Write them as a page, too; - is stdout")

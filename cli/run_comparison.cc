@@ -101,7 +101,7 @@ ComparedRow compare(const Row& row, RunKind kind) {
       const double share = (*figure.value - *first.value) / *first.value;
       cell.verdict = judge(first, figure, row.better, kind);
       cell.change = fmt::format("{:+.0f} %", 100 * share);
-      if (cell.verdict == Verdict::kSame && kind == RunKind::kBench) cell.change = "~";
+      if (cell.verdict == Verdict::kSame && kind != RunKind::kMigration) cell.change = "~";
     }
     compared.cells.push_back(std::move(cell));
   }
@@ -289,6 +289,54 @@ std::vector<Row> bench_rows(std::span<const Run> runs) {
   return rows;
 }
 
+// The direction's, which has no more than one result in each of the two lists.
+Figure direction_at(const Json& run, const char* list,
+                    const std::pair<std::string, std::string>& ends, const char* value,
+                    const char* half_width) {
+  for (const Json& result : run.at(list)) {
+    if (text_at(result, "from") == ends.first && text_at(result, "to") == ends.second)
+      return figure_of(result, value, half_width);
+  }
+  return {};
+}
+
+std::vector<Row> matrix_rows(std::span<const Run> runs) {
+  std::vector<std::pair<std::string, std::string>> directions;
+  for (const Run& run : runs) {
+    for (const Json& result : run.document.at("pairs")) {
+      std::pair ends(text_at(result, "from"), text_at(result, "to"));
+      if (std::find(directions.begin(), directions.end(), ends) == directions.end())
+        directions.push_back(std::move(ends));
+    }
+  }
+  std::vector<Row> rows;
+  for (const auto& ends : directions) {
+    const std::string name = ends.first + " -> " + ends.second;
+    for (const auto& [list, words] :
+         {std::pair("pairs", ""), std::pair("at_once", ", all at once")})
+      rows.push_back(
+          make_row(name + words, Unit::kRate, Direction::kMore, runs, [&](const Json& run) {
+            return direction_at(run, list, ends, "bytes_per_s", "half_width_bytes_per_s");
+          }));
+    rows.push_back(make_row(
+        name + " read p50", Unit::kMicroseconds, Direction::kLess, runs,
+        [&](const Json& run) { return direction_at(run, "pairs", ends, "read_p50_us", nullptr); }));
+  }
+  return rows;
+}
+
+std::vector<Row> rows_of(std::span<const Run> runs) {
+  switch (runs.front().kind) {
+    case RunKind::kBench:
+      return bench_rows(runs);
+    case RunKind::kMatrix:
+      return matrix_rows(runs);
+    case RunKind::kMigration:
+      return migration_rows(runs);
+  }
+  CHECK(false && "a RunKind outside its enumerators");
+}
+
 bool is_known(const Row& row) {
   return std::any_of(row.figures.begin(), row.figures.end(),
                      [](const Figure& figure) { return figure.value.has_value(); });
@@ -315,12 +363,12 @@ Comparison compare_runs(std::span<const Run> runs) {
   const RunKind kind = runs.front().kind;
   Comparison comparison;
   for (const Run& run : runs) comparison.columns.push_back(run.name);
-  comparison.note = kind == RunKind::kBench ? kBenchNote : kMigrationNote;
+  comparison.note = kind == RunKind::kMigration ? kMigrationNote : kBenchNote;
   if (kind == RunKind::kMigration) {
     comparison.rows.push_back(text_row("outcome", "status", runs));
     comparison.rows.push_back(text_row("way", "transport", runs));
   }
-  for (const Row& row : kind == RunKind::kBench ? bench_rows(runs) : migration_rows(runs)) {
+  for (const Row& row : rows_of(runs)) {
     if (is_known(row)) comparison.rows.push_back(compare(row, kind));
   }
   return comparison;

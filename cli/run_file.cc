@@ -9,6 +9,7 @@
 #include <initializer_list>
 
 #include "cli/bench_json.h"
+#include "cli/matrix_json.h"
 #include "engine/base/check.h"
 #include "engine/base/unique_fd.h"
 #include "engine/base/units.h"
@@ -82,6 +83,8 @@ const char* to_string(RunKind kind) {
       return "bench";
     case RunKind::kMigration:
       return "migration";
+    case RunKind::kMatrix:
+      return "matrix";
   }
   CHECK(false && "a RunKind outside its enumerators");
 }
@@ -99,6 +102,11 @@ Result<Run> parse_run(const std::string& name, std::string_view text) {
     RETURN_IF_ERROR(check_schema(name, json, kBenchSchema));
     RETURN_IF_ERROR(check_lists(name, json, {"bandwidth", "latency", "paths"}));
     return Run{name, RunKind::kBench, std::move(json)};
+  }
+  if (has_all(json, {"hosts", "pairs", "at_once"})) {
+    RETURN_IF_ERROR(check_schema(name, json, kMatrixSchema));
+    RETURN_IF_ERROR(check_lists(name, json, {"hosts", "pairs", "at_once"}));
+    return Run{name, RunKind::kMatrix, std::move(json)};
   }
   if (has_all(json, {"session", "status", "rounds"})) {
     RETURN_IF_ERROR(check_schema(name, json, kReportSchema));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A run that was written down: what --json of `godwit bench`, `godwit send` or `godwit receive`
+// A run that was written down: what --json of `godwit bench`, `bench matrix`, `send` or `receive`
 // wrote.
 #pragma once
 
@@ -13,8 +13,8 @@
 
 namespace godwit::cli {
 
-enum class RunKind : uint8_t { kBench = 1, kMigration = 2 };
-// "bench", "migration".
+enum class RunKind : uint8_t { kBench = 1, kMigration = 2, kMatrix = 3 };
+// "bench", "migration", "matrix".
 const char* to_string(RunKind kind);
 
 struct Run {

@@ -12,7 +12,9 @@ function comparisonPart(comparison) {
 
 function heading(runs) {
   const { kind, document: told } = runs[0];
-  if (runs.length > 1) return [kind === "bench" ? "Ways between hosts, compared" : "Migrations, compared", ""];
+  if (runs.length > 1) return [kind === "migration" ? "Migrations, compared" : "Ways between hosts, compared", ""];
+  if (kind === "matrix")
+    return [`The ways between ${list(told.hosts).length} hosts`, `Measured by ${text(told.software)} in ${formatSeconds(number(told.duration_s))}; control connections: ${text(told.security)}.`];
   if (kind === "bench")
     return [`The way to ${text(told.peer)}`, `Measured by ${text(told.software)} in ${formatSeconds(number(told.duration_s))}; control connection: ${text(told.security)}. ${text(told.transport_note)}`];
   return [`Migration ${text(told.session)}`, `As its ${text(told.role)} saw it; control connection: ${text(told.security)}.`];
@@ -21,7 +23,7 @@ function heading(runs) {
 function drawPage({ runs, comparison }) {
   const [title, below] = heading(runs);
   document.title = `${title} – Godwit`;
-  const sections = runs[0].kind === "bench" ? benchSections(runs) : migrationSections(runs);
+  const sections = { bench: benchSections, matrix: matrixSections, migration: migrationSections }[runs[0].kind](runs);
   document.getElementById("report").replaceChildren(...[
     element("header", {}, element("h1", {}, title), below === "" ? null : element("p", { class: "faint" }, below)),
     comparisonPart(comparison), ...sections,

@@ -69,6 +69,38 @@ TEST(RunFile, TellsABenchFromAMigration) {
   EXPECT_EQ(migration(10).kind, RunKind::kMigration);
 }
 
+// Two hosts, of which the first writes at this rate.
+std::string matrix_json(double bytes_per_s) {
+  return fmt::format(
+      R"({{"schema": 1, "hosts": [{{"name": "a", "lost": null}}, {{"name": "b", "lost": null}}],
+          "pairs": [{{"from": "a", "to": "b", "bytes_per_s": {0}, "half_width_bytes_per_s": 1e6,
+                      "confidence": "narrow", "read_p50_us": 20}},
+                    {{"from": "b", "to": "a", "bytes_per_s": null, "confidence": null}}],
+          "at_once": [{{"from": "a", "to": "b", "bytes_per_s": 1e8, "half_width_bytes_per_s": 1e7,
+                        "confidence": "narrow"}}]}})",
+      bytes_per_s);
+}
+
+TEST(RunFile, KnowsAMatrix) {
+  EXPECT_EQ(parse_run("m", matrix_json(1)).value().kind, RunKind::kMatrix);
+  EXPECT_NE(refusal(R"({"schema": 2, "hosts": [], "pairs": [], "at_once": []})").find("later"),
+            std::string::npos);
+  EXPECT_NE(refusal(R"({"schema": 1, "hosts": ["a"], "pairs": [], "at_once": []})").find("damaged"),
+            std::string::npos);
+}
+
+TEST(RunComparison, MatricesHaveARowForEachDirection) {
+  const auto run = [](double rate) { return parse_run("m", matrix_json(rate)).value(); };
+
+  const Comparison comparison = compare_runs({{run(1e9), run(5e8)}});
+
+  EXPECT_EQ(row(comparison, "a -> b").cells[1].text, "500 MB/s");
+  EXPECT_EQ(row(comparison, "a -> b").cells[1].verdict, Verdict::kWorse);
+  EXPECT_EQ(row(comparison, "a -> b, all at once").cells[1].verdict, Verdict::kSame);
+  EXPECT_EQ(row(comparison, "a -> b read p50").cells[0].text, "20.0 us");
+  for (const ComparedRow& found : comparison.rows) EXPECT_NE(found.name.substr(0, 6), "b -> a");
+}
+
 TEST(RunFile, WhatIsNoRunIsRefusedWithTheReason) {
   EXPECT_NE(refusal("").find("x.json is not JSON"), std::string::npos);
   EXPECT_NE(refusal(bench_json(1, 1).substr(0, 200)).find("cut short"), std::string::npos);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pages of --report, of real runs, in a real browser: what they show, and that they keep to themselves."""
 
+import contextlib
 import json
 import re
 import subprocess
@@ -177,6 +178,39 @@ def test_bandwidth_between_nodes_is_a_matrix(folder, browser):
     heat = page.run("return [...document.querySelectorAll('table.matrix td')].map((cell) => getComputedStyle(cell).backgroundColor)")
     assert len(set(heat)) == 4
     assert page.complaints() == []
+
+
+def test_matrix_of_hosts_is_drawn(folder, network, browser):
+    hosts = ["127.0.0.1", "127.0.0.2"]
+    with contextlib.ExitStack() as servers:
+        for host in hosts:
+            place = folder / host
+            place.mkdir()
+            servers.enter_context(bench.Server(place, network.name, address=host))
+        command = bench.command(network.name, "matrix", "--hosts", ",".join(hosts), "--time", "200ms", "--lanes", "1", "--memory", "8MiB",
+                                "--json", str(folder / "matrix.json"), "--report", str(folder / "matrix.html"))
+        subprocess.run(command, check=True, capture_output=True, timeout=60, stdin=subprocess.DEVNULL)
+    run = json.loads((folder / "matrix.json").read_text())
+
+    page = browser.open(folder / "matrix.html")
+    assert page.complaints() == [] and page.requests() == []
+    assert page.run("return document.title") == "The ways between 2 hosts – Godwit"
+    matrices = page.run("return [...document.querySelectorAll('table.matrix')].map((table) => [...table.rows].map((row) => [...row.cells].map((cell) => cell.textContent)))")
+    assert len(matrices) == 4
+    rates = {(way["from"], way["to"]): way["bytes_per_s"] for way in run["pairs"]}
+    head, *rows = matrices[0]
+    assert head[1:] == hosts and [row[0] for row in rows] == hosts
+    assert rows[0][1] == rows[1][2] == "–"
+    for cell, way in ((rows[0][2], (hosts[0], hosts[1])), (rows[1][1], (hosts[1], hosts[0]))):
+        figure, unit = cell.split()
+        assert float(figure) * {"kB/s": 1e3, "MB/s": 1e6, "GB/s": 1e9}[unit] == pytest.approx(rates[way], rel=0.005)
+    assert len(page.table("Every direction")) == 1 + len(run["pairs"]) + len(run["at_once"])
+    page.show("matrix light")
+
+    compared = report(folder / "matrix.json", folder / "matrix.json", "--report", folder / "both.html")
+    assert compared.returncode == 0 and f"{hosts[0]} -> {hosts[1]}" in compared.stdout
+    page = browser.open(folder / "both.html")
+    assert page.complaints() == [] and len(page.run("return document.querySelectorAll('table.matrix')")) == 8
 
 
 def test_texts_of_a_run_stay_texts(folder, browser):
