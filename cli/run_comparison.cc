@@ -314,8 +314,8 @@ std::vector<Row> matrix_rows(std::span<const Run> runs) {
     const std::string name = ends.first + " -> " + ends.second;
     for (const auto& [list, words] :
          {std::pair("pairs", ""), std::pair("at_once", ", all at once")})
-      rows.push_back(
-          make_row(name + words, Unit::kRate, Direction::kMore, runs, [&](const Json& run) {
+      rows.push_back(make_row(
+          name + words, Unit::kRate, Direction::kMore, runs, [&, list = list](const Json& run) {
             return direction_at(run, list, ends, "bytes_per_s", "half_width_bytes_per_s");
           }));
     rows.push_back(make_row(
