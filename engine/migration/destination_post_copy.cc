@@ -140,7 +140,9 @@ Status DestinationPostCopy::run(const std::string& session, Guest guest,
     }
     RETURN_IF_ERROR(rejoin());
     current = connection_ != nullptr ? connection_->link.get() : nullptr;
-    ASSIGN_OR_RETURN(complete, fetcher_->await_complete(Deadline::min()));
+    // All pages may be here before the guest runs, or before it is even known that it may.
+    ASSIGN_OR_RETURN(const bool all_here, fetcher_->await_complete(Deadline::min()));
+    complete = all_here && started_;
   }
   fill_report();
   fetcher_->end();
