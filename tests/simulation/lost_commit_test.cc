@@ -29,6 +29,7 @@ SimulationPlan empty_guest() {
   plan.source.session = "0123456789abcdef";
   plan.source.lanes = 1;
   plan.source.post_copy = PostCopy::kNow;
+  plan.source.peer_timeout = plan.destination.peer_timeout = seconds(4);  // that is waited for
   return plan;
 }
 
