@@ -9,6 +9,7 @@
 #include "cli/bench_json.h"
 #include "cli/bench_measure.h"
 #include "cli/bench_options.h"
+#include "cli/bench_outputs.h"
 #include "cli/bench_serve.h"
 #include "cli/bench_text.h"
 #include "cli/command.h"
@@ -16,8 +17,6 @@
 #include "cli/interrupt_watcher.h"
 #include "cli/matrix_command.h"
 #include "cli/option_check.h"
-#include "cli/output_file.h"
-#include "cli/report_page.h"
 #include "cli/units.h"
 
 namespace godwit::cli {
@@ -62,12 +61,9 @@ ExitCode run_serve(const BenchServeOptions& options) {
 }
 
 ExitCode run_bench(const BenchCliOptions& options) {
-  const Result<OutputFile> json = OutputFile::open(options.agent.json);
-  const Result<OutputFile> csv = OutputFile::open(options.csv);
-  const Result<OutputFile> page = OutputFile::open(options.page);
-  for (const auto* output : {&json, &csv, &page}) {
-    if (*output) continue;
-    say(to_string(output->error()));
+  const Result<BenchOutputs> outputs = BenchOutputs::open(options.agent, options.csv);
+  if (!outputs) {
+    say(to_string(outputs.error()));
     return ExitCode::kRefused;
   }
   const auto interrupts = watch_interrupts(options.agent);
@@ -78,12 +74,9 @@ ExitCode run_bench(const BenchCliOptions& options) {
     return exit_code_of(outcome.error());
   }
   if (!outcome->note.empty()) say(fmt::format("only TCP was measured: {}", outcome->note));
-  const bool stdout_taken = json->is_stdout() || csv->is_stdout() || page->is_stdout();
-  (stdout_taken ? write_stderr : write_stdout)(render_bench_text(*outcome));
-  const std::string document = render_bench_json(*outcome);
-  json->write(document);
-  csv->write(render_bench_csv(*outcome));
-  if (page->wanted()) page->write(render_own_page(document));
+  outputs->write({.text = render_bench_text(*outcome),
+                  .json = render_bench_json(*outcome),
+                  .csv = render_bench_csv(*outcome)});
   return ExitCode::kCompleted;
 }
 
@@ -152,14 +145,7 @@ void add_bench_command(CLI::App& app, ExitCode& exit_code) {
   auto options = std::make_shared<BenchCliOptions>();
   bench->add_option("HOST", options->host, "Where `godwit bench serve` runs: HOST or HOST:PORT");
   add_sweep_options(*bench, *options);
-  bench->add_option("--json", options->agent.json, "Write the results as JSON; - is stdout")
-      ->type_name("FILE");
-  bench->add_option("--csv", options->csv, "Write the results as CSV; - is stdout")
-      ->type_name("FILE");
-  bench
-      ->add_option("--report", options->page,
-                   "Write the results as a page of HTML (docs/report.md); - is stdout")
-      ->type_name("FILE.html");
+  add_bench_output_options(*bench, options->agent, options->csv);
   add_peer_options(*bench, options->agent);
   bench
       ->add_option("--tls-hostname", options->tls_hostname,

@@ -34,7 +34,6 @@ struct BenchCliOptions {
   std::vector<int> peer_memory_nodes;
   std::string memory = "128MiB";
   std::string csv;
-  std::string page;
 };
 
 // "HOST:PORT". Errors: kRefused.

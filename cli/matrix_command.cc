@@ -10,6 +10,7 @@
 #include <string>
 
 #include "cli/agent_options.h"
+#include "cli/bench_outputs.h"
 #include "cli/console.h"
 #include "cli/interrupt_watcher.h"
 #include "cli/launcher/job_matrix.h"
@@ -18,8 +19,6 @@
 #include "cli/matrix_options.h"
 #include "cli/matrix_text.h"
 #include "cli/option_check.h"
-#include "cli/output_file.h"
-#include "cli/report_page.h"
 #include "cli/units.h"
 #include "engine/wire/messages.h"
 
@@ -42,27 +41,10 @@ constexpr char kMatrixFooter[] =
     "and\n"
     "are named; 2 usage; 4 nothing was begun.";
 
-struct Outputs {
-  OutputFile json;
-  OutputFile csv;
-  OutputFile page;
-};
-
-Result<Outputs> open_outputs(const MatrixCliOptions& options) {
-  ASSIGN_OR_RETURN(OutputFile json, OutputFile::open(options.agent.json));
-  ASSIGN_OR_RETURN(OutputFile csv, OutputFile::open(options.csv));
-  ASSIGN_OR_RETURN(OutputFile page, OutputFile::open(options.page));
-  return Outputs{.json = std::move(json), .csv = std::move(csv), .page = std::move(page)};
-}
-
-ExitCode write_outcome(const MatrixOutcome& outcome, const Outputs& outputs) {
-  const bool stdout_taken =
-      outputs.json.is_stdout() || outputs.csv.is_stdout() || outputs.page.is_stdout();
-  (stdout_taken ? write_stderr : write_stdout)(render_matrix_text(outcome));
-  const std::string document = render_matrix_json(outcome);
-  outputs.json.write(document);
-  outputs.csv.write(render_matrix_csv(outcome));
-  if (outputs.page.wanted()) outputs.page.write(render_own_page(document));
+ExitCode write_outcome(const MatrixOutcome& outcome, const BenchOutputs& outputs) {
+  outputs.write({.text = render_matrix_text(outcome),
+                 .json = render_matrix_json(outcome),
+                 .csv = render_matrix_csv(outcome)});
   return outcome.report.complete() ? ExitCode::kCompleted : ExitCode::kFailed;
 }
 
@@ -73,7 +55,7 @@ Result<ExitCode> measure_named(const MatrixCliOptions& options, InterruptWatcher
                 "--transport, --rail and --no-checksum are for `godwit bench serve` on the hosts, "
                 "and --interface is for a job: this end moves no pages");
   ASSIGN_OR_RETURN(const std::vector<ServingHost> hosts, named_hosts(options));
-  ASSIGN_OR_RETURN(const Outputs outputs, open_outputs(options));
+  ASSIGN_OR_RETURN(const BenchOutputs outputs, BenchOutputs::open(options.agent, options.csv));
   ASSIGN_OR_RETURN(const MatrixOutcome outcome, coordinate_matrix(options, hosts, interrupts));
   return write_outcome(outcome, outputs);
 }
@@ -96,9 +78,9 @@ Result<ExitCode> measure_job(const MatrixCliOptions& options, InterruptWatcher& 
   ASSIGN_OR_RETURN(const std::unique_ptr<Job> job, join_job());
   if (job->size() < 2)
     return fail(Errc::kRefused, "the job has one process: a matrix has two hosts at least");
-  Outputs outputs;
+  BenchOutputs outputs;
   if (job->rank() == 0) {
-    ASSIGN_OR_RETURN(outputs, open_outputs(options));
+    ASSIGN_OR_RETURN(outputs, BenchOutputs::open(options.agent, options.csv));
     if (options.agent.insecure) say("--insecure: neither encrypted nor authenticated");
     warn_of_few_cpus();
   }
@@ -148,14 +130,7 @@ void add_matrix_command(CLI::App& bench, ExitCode& exit_code) {
       ->add_option("--interface", options->interface,
                    "In a job: the network interface by which the hosts reach each other")
       ->type_name("NAME");
-  matrix->add_option("--json", options->agent.json, "Write the results as JSON; - is stdout")
-      ->type_name("FILE");
-  matrix->add_option("--csv", options->csv, "Write the results as CSV; - is stdout")
-      ->type_name("FILE");
-  matrix
-      ->add_option("--report", options->page,
-                   "Write the results as a page of HTML (docs/report.md); - is stdout")
-      ->type_name("FILE.html");
+  add_bench_output_options(*matrix, options->agent, options->csv);
   add_peer_options(*matrix, options->agent);
   matrix->footer(kMatrixFooter);
   matrix->callback([options, &exit_code] { exit_code = run_matrix(*options); });

@@ -20,7 +20,6 @@ struct MatrixCliOptions {
   uint32_t lanes = 0;              // 0: as this host has CPUs, at most four
   std::string memory = "64MiB";
   std::string csv;
-  std::string page;  // of --report
 };
 
 // Errors: kRefused, when the numbers do not fit each other.
