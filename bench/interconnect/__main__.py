@@ -13,6 +13,7 @@ import sys
 
 from harness import paths
 from moves import lab
+from moves.targets import print_targets
 from rdma.processes import MeasurementFailed
 
 from . import links, report, series, tools
@@ -99,7 +100,7 @@ def main():
         result["rows"] += rows
         result["targets"] += report.targets(link, results, sweep_s)
         result["failures"] += failures
-    report.print_targets(result["targets"])
+    print_targets(result["targets"])
     for text in result["failures"]:
         print(f"- did not complete: {text}")
     if arguments.json:

@@ -67,11 +67,3 @@ def targets(link, results, sweep_s=None):
     add("CPU s/GB, 1 lane / iperf3's, 1 stream", ratio(results, link.name, cpu(BULK), "iperf3"), "at most", 1.0)
     add("sweep of 4 KiB to 1 MiB with percentiles, s", sweep_s and round(sweep_s, 1), "at most", 30)
     return made
-
-
-def print_targets(all_targets):
-    print("| target | found | want | |\n|---|---|---|---|")
-    for target in all_targets:
-        found = "not measured" if target["value"] is None else target["value"]
-        print(f"| {target['name']} | {found} | {target['better']} {target['want']} | "
-              f"{'reached' if target['ok'] else 'MISSED'} |")

@@ -18,6 +18,7 @@ from moves import lab, series
 from moves.lab import DEVICE, HOST
 from moves.measure import Place
 from moves.rows import rows as make_rows
+from moves.targets import print_targets
 
 from . import migrations, rails, transfers
 
@@ -78,14 +79,6 @@ def measure_migrations(arguments):
 def measure_rails(arguments):
     with rails.Links():
         return measure_moves(rails, lambda key_file: rails.all_tools(HOST, key_file), arguments)
-
-
-def print_targets(targets):
-    print("| target | found | want | |\n|---|---|---|---|")
-    for target in targets:
-        found = "not measured" if target["value"] is None else target["value"]
-        print(f"| {target['name']} | {found} | {target['better']} {target['want']} | "
-              f"{'reached' if target['ok'] else 'MISSED'} |")
 
 
 def main():
