@@ -26,8 +26,9 @@ constexpr char kFooter[] =
     "`godwit keygen FILE` makes the key; `godwit probe` tells what this host can do.\n"
     "`godwit COMMAND --help` explains a command.";
 
-// hwloc's plugins that ask X servers and accelerators for devices of theirs. None of them carries
-// memory, some take seconds, and loading them is most of what starting costs.
+// hwloc's plugins that ask X servers and accelerators for devices of theirs, of which none carries
+// memory, and the one that brings an XML library for maps of other hosts. Some take seconds, and
+// loading them is most of what starting costs.
 constexpr char kPluginsLeftOut[] =
     "hwloc_gl,hwloc_opencl,hwloc_cuda,hwloc_nvml,hwloc_rsmi,hwloc_levelzero,hwloc_xml_libxml";
 

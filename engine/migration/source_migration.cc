@@ -235,10 +235,9 @@ void SourceMigration::place_lanes() {
                 std::move(cpus));
 }
 
-std::vector<RailReport> SourceMigration::describe_rails() const {
+std::vector<RailReport> SourceMigration::describe_rails(
+    const std::vector<precopy::RailCounters>& counters) const {
   std::vector<RailReport> described;
-  if (lanes_ == nullptr) return described;
-  const std::vector<precopy::RailCounters> counters = lanes_->rails();
   for (size_t i = 0; i < rails_.size(); ++i) {
     const auto& last_loss = counters[i].last_loss;
     described.push_back({.name = rails_[i]->name,
@@ -257,14 +256,14 @@ std::vector<RailReport> SourceMigration::describe_rails() const {
 // Names the rails that carried pages, and why others did not.
 void SourceMigration::report_rails() {
   if (lanes_ == nullptr || !report_.rails.empty()) return;
-  report_.rails = describe_rails();
+  const std::vector<precopy::RailCounters> counters = lanes_->rails();
+  report_.rails = describe_rails(counters);
   uint64_t most_bytes = 0;
   for (const RailReport& rail : report_.rails) {
     if (rail.bytes_sent <= most_bytes) continue;
     most_bytes = rail.bytes_sent;
     report_.transport = rail.transport;
   }
-  const std::vector<precopy::RailCounters> counters = lanes_->rails();
   for (size_t i = 0; i < rails_.size(); ++i) {
     if (counters[i].losses > 0) note_rail(report_, rails_[i]->name, *counters[i].last_loss);
   }

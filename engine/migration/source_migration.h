@@ -90,7 +90,7 @@ class SourceMigration {
   void place_lanes();
   Status register_memory(const Rail& rail, std::vector<std::unique_ptr<MemoryRegion>>& regions);
   Status connect_lanes();
-  std::vector<RailReport> describe_rails() const;
+  std::vector<RailReport> describe_rails(const std::vector<precopy::RailCounters>& counters) const;
   void report_rails();
   Status arm();
   Result<GuestPageSet> find_holes();

@@ -239,7 +239,7 @@ void SourceMigration::show_progress() {
        .round = round_,
        .ram_bytes = report_.ram_bytes,
        .torn_pages = report_.torn_pages,
-       .rails = describe_rails()});
+       .rails = describe_rails(lanes_->rails())});
 }
 
 }  // namespace godwit
