@@ -60,7 +60,10 @@ class Page:
         self.driver.get(self.url)
 
     def set_scheme(self, scheme):
+        """Returns when a page that is open has drawn itself anew: it hears of the change in the browser's next frame, before
+        that frame's callbacks, and draws in a microtask."""
         self._command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.driver.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0]));")
 
     def complaints(self):
         """What the browser's console has: errors of scripts, and what the page's own policy refused. That a canvas is
