@@ -77,7 +77,7 @@ def test_compressed_pages_end_the_placing(folder, network):
         begin(guests, folder)
         wait_until(lambda: guests.source.qmp.command("query-migrate").get("xbzrle-cache", {}).get("pages", 0) > 0,
                    "differences", 20)
-        guests.source.qmp.command("migrate-set-parameters", **{"downtime-limit": 5000})
+        guests.source.qmp.command("migrate-set-parameters", **{"downtime-limit": 60000})
         assert_moved(guests, folder)
         assert_both_ended_well(here, there)
         assert "QEMU's capability xbzrle is on" in here.output()
