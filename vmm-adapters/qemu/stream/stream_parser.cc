@@ -10,7 +10,7 @@ namespace {
 
 constexpr uint32_t kMachineNameBytesMax = 1024;
 constexpr uint32_t kCapabilitiesMax = 64;
-constexpr uint64_t kUuidBytes = 16;
+constexpr uint64_t kGuestUuidBytes = 16;
 // The flags of RAM records need ten bits; no architecture has pages of more than 64 KiB.
 constexpr uint32_t kPageBitsMin = 10;
 constexpr uint32_t kPageBitsMax = 16;
@@ -166,7 +166,7 @@ Status StreamParser::read_configuration_part(ByteReader& reader, StreamEvent& ev
     }
     page_bytes_ = uint64_t{1} << bits;
   } else if (name == "configuration/uuid") {
-    reader.take(kUuidBytes);
+    reader.take(kGuestUuidBytes);
   } else if (name == "configuration/capabilities") {
     RETURN_IF_ERROR(read_capabilities(reader));
   } else {

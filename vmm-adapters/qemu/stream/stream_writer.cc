@@ -50,7 +50,12 @@ void StreamWriter::drop(const StreamEvent& event) {
 
 void StreamWriter::append_page(uint32_t block, uint64_t offset_bytes, Bytes content,
                                std::vector<std::byte>& output) {
-  CHECK(may_append_page());
+  append_pages(block, offset_bytes, content, content.size(), output);
+}
+
+void StreamWriter::append_pages(uint32_t block, uint64_t offset_bytes, Bytes content,
+                                uint64_t page_bytes, std::vector<std::byte>& output) {
+  CHECK(may_append_page() && content.size() % page_bytes == 0);
   const bool own_section = channel_ == Channel::kMain && section_ == Section::kNone;
   StreamEncoder encoder(output);
   if (own_section) {
@@ -61,14 +66,17 @@ void StreamWriter::append_page(uint32_t block, uint64_t offset_bytes, Bytes cont
                             .instance = 0,
                             .version = 0});
   }
-  encoder.record({.type = RamRecordType::kPage,
-                  .names_block = true,
-                  .fill = 0,
-                  .payload_bytes = static_cast<uint32_t>(content.size()),
-                  .block = block,
-                  .offset_bytes = offset_bytes},
-                 blocks_[block].name);
-  output.insert(output.end(), content.begin(), content.end());
+  for (uint64_t at = 0; at < content.size(); at += page_bytes) {
+    encoder.record({.type = RamRecordType::kPage,
+                    .names_block = at == 0,
+                    .fill = 0,
+                    .payload_bytes = static_cast<uint32_t>(page_bytes),
+                    .block = block,
+                    .offset_bytes = offset_bytes + at},
+                   blocks_[block].name);
+    const Bytes page = content.subspan(at, page_bytes);
+    output.insert(output.end(), page.begin(), page.end());
+  }
   destination_block_ = block;
   if (own_section) {
     encoder.end_of_section();

@@ -55,6 +55,10 @@ class StreamWriter {
   // still misses. Requires: may_append_page().
   void append_page(uint32_t block, uint64_t offset_bytes, Bytes content,
                    std::vector<std::byte>& output);
+  // The same for neighbours, such as a page of the host that has several of the target.
+  // Requires: a multiple of `page_bytes`.
+  void append_pages(uint32_t block, uint64_t offset_bytes, Bytes content, uint64_t page_bytes,
+                    std::vector<std::byte>& output);
 
  private:
   enum class Section : uint8_t { kNone = 1, kRam = 2, kNoRecords = 3 };
