@@ -2,6 +2,7 @@
 #include "engine/relay/relay_destination.h"
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <map>
 #include <mutex>
@@ -9,8 +10,10 @@
 #include <utility>
 
 #include "engine/lane_tickets.h"
+#include "engine/relay/answered_stream.h"
+#include "engine/relay/page_reader.h"
+#include "engine/relay/request_taker.h"
 #include "engine/relay/splice_stream.h"
-#include "engine/relay/stream_receiver.h"
 #include "engine/relay/stream_sender.h"
 #include "engine/relay/stream_session.h"
 
@@ -23,19 +26,22 @@ constexpr Clock::duration kFarewellMax = seconds(2);
 
 }  // namespace
 
-// Where lanes come in: all rails at once, until one of them has both directions.
+// Where lanes come in: all rails at once, until one of them has all that there are.
 class RelayDestination::Doors {
  public:
-  struct LanePair {
+  enum class Wanted : uint8_t { kDirections = 1, kDirectionsAndReads = 2 };
+  struct Lanes {
     std::unique_ptr<Endpoint> outgoing;
     std::unique_ptr<Endpoint> incoming;
-    size_t rail;          // of those that are accepted
-    uint32_t rail_there;  // of OpenStream::rails
+    std::unique_ptr<Endpoint> reading;  // where it is wanted
+    size_t rail;                        // of those that are accepted
+    uint32_t rail_there;                // of OpenStream::rails
   };
 
   Doors(std::vector<std::unique_ptr<Listener>>& listeners, ControlChannel& control,
-        Interruption& interruption)
+        Interruption& interruption, Wanted wanted)
       : listeners_(listeners),
+        wanted_(wanted),
         tickets_([&control](uint32_t lane) { return control.lane_token(lane); }) {
     wake_ = interruption.on_raise([this] { close(); });
     for (size_t rail = 0; rail < listeners_.size(); ++rail)
@@ -46,10 +52,10 @@ class RelayDestination::Doors {
     threads_.clear();
   }
 
-  Result<LanePair> wait(Deadline deadline) {
+  Result<Lanes> wait(Deadline deadline) {
     std::unique_lock lock(mutex_);
-    std::optional<LanePair> found;
-    changed_.wait_until(lock, deadline, [&] { return closed_ || (found = find_pair()); });
+    std::optional<Lanes> found;
+    changed_.wait_until(lock, deadline, [&] { return closed_ || (found = find_lanes()); });
     if (found) return std::move(*found);
     return fail(Errc::kPeerLost, "the source's lanes did not come");
   }
@@ -77,19 +83,25 @@ class RelayDestination::Doors {
     }
   }
 
-  std::optional<LanePair> find_pair() {
+  std::optional<Lanes> find_lanes() {
     for (auto& [number, lane] : lanes_) {
-      const uint32_t rail_there = number / 2;
-      const auto back = lanes_.find(lane_number(rail_there, StreamDirection::kBack));
-      if (number != lane_number(rail_there, StreamDirection::kThere) || back == lanes_.end())
+      const uint32_t rail_there = number / kStreamDirections;
+      const auto back = lanes_.find(lane_number(rail_there, StreamLane::kBack));
+      const auto reading = lanes_.find(lane_number(rail_there, StreamLane::kRead));
+      const bool reads = wanted_ == Wanted::kDirectionsAndReads;
+      if (number != lane_number(rail_there, StreamLane::kThere) || back == lanes_.end() ||
+          (reads && reading == lanes_.end()))
         continue;
-      return LanePair{std::move(back->second.endpoint), std::move(lane.endpoint), lane.rail,
-                      rail_there};
+      Lanes found{std::move(back->second.endpoint), std::move(lane.endpoint), nullptr, lane.rail,
+                  rail_there};
+      if (reads) found.reading = std::move(reading->second.endpoint);
+      return found;
     }
     return std::nullopt;
   }
 
   std::vector<std::unique_ptr<Listener>>& listeners_;
+  const Wanted wanted_;
   LaneTickets tickets_;
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -155,42 +167,124 @@ Result<StreamTraffic> RelayDestination::pass_on() {
                                     .purpose = options_.purpose}));
   ASSIGN_OR_RETURN(const OpenStream offer,
                    link_->expect<OpenStream>(deadline_in(options_.peer_timeout)));
+  // Where it lets us read its guest's memory, it says what that consists of.
+  const bool reads = offer.rails[0].regions.size() > 1;
+  Offer readable;
+  if (reads) {
+    ASSIGN_OR_RETURN(readable, link_->expect<Offer>(deadline_in(options_.peer_timeout)));
+  }
   ASSIGN_OR_RETURN(target_, parts_.connect(offer));
   RETURN_IF_ERROR(answer(offer));
 
-  Doors::LanePair lanes;
+  if (reads && !parts_.make_requests)
+    return fail(Errc::kCorrupt, "the source offers memory that nobody here reads");
+  Doors::Lanes lanes;
   {
-    Doors doors(rails_.listeners, parts_.control, interruption_);
+    Doors doors(rails_.listeners, parts_.control, interruption_,
+                reads ? Doors::Wanted::kDirectionsAndReads : Doors::Wanted::kDirections);
     ASSIGN_OR_RETURN(lanes, doors.wait(deadline_in(kLanesMax)));
   }
-  if (lanes.rail_there >= offer.rails.size() || offer.rails[lanes.rail_there].regions.size() != 1 ||
-      offer.rails[lanes.rail_there].regions[0].size_bytes != kRingBackBytes)
-    return fail(Errc::kCorrupt, "the source has no ring of the right size");
+  if (lanes.rail_there >= offer.rails.size())
+    return fail(Errc::kCorrupt, "the source has no rail {}", lanes.rail_there);
+  const ServedRail& source = offer.rails[lanes.rail_there];
+  RETURN_IF_ERROR(check_regions(source, readable.blocks));
   const AcceptedRail& rail = rails_.accepted[lanes.rail];
   transport_ = rail.transport;
-  if (target_.guest.empty()) {
+  if (target_.guest.empty() && !reads) {
     if (UniqueFd outgoing = lanes.outgoing->release_socket(); outgoing.valid())
       return splice(*target_.stream, std::move(outgoing), lanes.incoming->release_socket(),
                     interruption_, options_.counters);
   }
-  ASSIGN_OR_RETURN(const MemoryRegion* const outgoing, register_outgoing(rail));
+  Transport& transport = transport_of(rail);
+  ASSIGN_OR_RETURN(outgoing_region_,
+                   transport.register_memory(outgoing_ring_->bytes(), RemoteAccess::kNone));
   outgoing_ = std::move(lanes.outgoing);
   incoming_ = std::move(lanes.incoming);
+  reading_ = std::move(lanes.reading);
+  const Rings rings{.outgoing = *outgoing_region_, .remote = source.regions[0]};
+  return reads ? carry_and_answer(rings, readable.blocks, source, transport) : carry(rings);
+}
+
+Status RelayDestination::check_regions(const ServedRail& rail,
+                                       const std::vector<BlockDescription>& blocks) {
+  if (rail.regions.size() != 1 + blocks.size() || rail.regions[0].size_bytes != kRingBackBytes)
+    return fail(Errc::kCorrupt,
+                "the source has no ring of the right size, or {} regions for {} "
+                "RAM blocks and a ring",
+                rail.regions.size(), blocks.size());
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    if (rail.regions[1 + i].size_bytes != blocks[i].size_bytes)
+      return fail(Errc::kCorrupt, "the source's RAM block '{}' has two sizes", blocks[i].name);
+  }
+  return {};
+}
+
+StreamReceiver::Parts RelayDestination::receiver_parts() {
+  return {.endpoint = *incoming_,
+          .stream = *target_.stream,
+          .ring = incoming_ring_->bytes(),
+          .guest = target_.guest.empty() ? nullptr : &target_.guest,
+          .present_at_start = &present_at_start_,
+          .counter = received_of(options_.counters)};
+}
+
+Result<StreamTraffic> RelayDestination::carry(const Rings& rings) {
   StreamSender sender({.endpoint = *outgoing_,
                        .stream = *target_.stream,
                        .ring = outgoing_ring_->bytes(),
-                       .local = *outgoing,
-                       .remote = offer.rails[lanes.rail_there].regions[0],
+                       .local = rings.outgoing,
+                       .remote = rings.remote,
                        .counter = sent_of(options_.counters)});
-  StreamReceiver receiver({.endpoint = *incoming_,
-                           .stream = *target_.stream,
-                           .ring = incoming_ring_->bytes(),
-                           .guest = target_.guest.empty() ? nullptr : &target_.guest,
-                           .present_at_start = &present_at_start_,
-                           .counter = received_of(options_.counters)});
+  StreamReceiver receiver(receiver_parts());
   RETURN_IF_ERROR(relay::carry(*target_.stream, {*outgoing_, [&] { return sender.run(); }},
                                {*incoming_, [&] { return receiver.run(); }}, interruption_));
   return StreamTraffic{.sent_bytes = sender.bytes(), .received_bytes = receiver.bytes()};
+}
+
+Result<StreamTraffic> RelayDestination::carry_and_answer(
+    const Rings& rings, const std::vector<BlockDescription>& blocks, const ServedRail& source,
+    Transport& transport) {
+  const std::unique_ptr<PageRequests> requests = parts_.make_requests(blocks);
+  AnsweredStream answered(*target_.stream, *requests, received_of(options_.counters));
+  uint64_t page_bytes_max = kBasePageBytes;
+  for (const BlockDescription& block : blocks) {
+    if (block.page_size_bytes <= kRequestedBytesMax)
+      page_bytes_max = std::max(page_bytes_max, block.page_size_bytes);
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<PageReader> reader,
+                   PageReader::make({.transport = transport,
+                                     .endpoint = *reading_,
+                                     .stream = answered,
+                                     .blocks = {source.regions.begin() + 1, source.regions.end()},
+                                     .page_bytes_max = page_bytes_max}));
+  RequestTaker taker({.endpoint = *outgoing_,
+                      .stream = *target_.stream,
+                      .requests = *requests,
+                      .reader = *reader,
+                      .ring = outgoing_ring_->bytes(),
+                      .local = rings.outgoing,
+                      .remote = rings.remote,
+                      .counter = sent_of(options_.counters)});
+  StreamReceiver::Parts parts = receiver_parts();
+  parts.answered = &answered;
+  StreamReceiver receiver(parts);
+  std::atomic<bool> carried{false};
+  Status status;
+  {
+    const std::jthread reading([&] {
+      if (const Status read = reader->run(); !read && !carried) interruption_.raise(read.error());
+    });
+    status = relay::carry(*target_.stream, {*outgoing_, [&] { return taker.run(); }},
+                          {*incoming_, [&] { return receiver.run(); }}, interruption_);
+    carried = true;
+    reader->stop();
+    answered.cancel();
+    reading_->shut_down();
+  }
+  RETURN_IF_ERROR(status);
+  return StreamTraffic{.sent_bytes = taker.bytes(),
+                       .received_bytes = receiver.bytes(),
+                       .answered_pages = answered.answered_pages()};
 }
 
 Status RelayDestination::answer(const OpenStream& offer) {
@@ -222,13 +316,11 @@ Status RelayDestination::describe_guest(StreamOpened& answer) {
   return {};
 }
 
-Result<MemoryRegion*> RelayDestination::register_outgoing(const AcceptedRail& rail) {
+Transport& RelayDestination::transport_of(const AcceptedRail& rail) const {
   const auto found = std::ranges::find_if(parts_.rails, [&](const Rail& ours) {
     return ours.name == rail.name && ours.transport->capabilities().name == rail.transport;
   });
-  ASSIGN_OR_RETURN(outgoing_region_,
-                   found->transport->register_memory(outgoing_ring_->bytes(), RemoteAccess::kNone));
-  return outgoing_region_.get();
+  return *found->transport;
 }
 
 }  // namespace godwit::relay

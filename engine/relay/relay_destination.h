@@ -13,8 +13,10 @@
 #include "engine/migration/control_link.h"
 #include "engine/migration/destination_rails.h"
 #include "engine/migration/interruption.h"
+#include "engine/page_requests.h"
 #include "engine/rail.h"
 #include "engine/relay/relay_options.h"
+#include "engine/relay/stream_receiver.h"
 #include "engine/relay/stream_ring.h"
 #include "engine/relay/stream_traffic.h"
 #include "engine/vmm_stream.h"
@@ -40,6 +42,9 @@ class RelayDestination {
     ControlChannel& control;
     // What has to be agreed on when both directions have ended. Null: nothing.
     std::function<Status(ControlLink& link, Interruption& interruption)> hand_over = nullptr;
+    // Takes apart what the VMM asks its source for, where the source lets us read it. Null: a
+    // stream of which that cannot be said.
+    MakePageRequests make_requests = nullptr;
   };
   RelayDestination(Parts parts, RelayOptions options);
   ~RelayDestination();
@@ -65,7 +70,19 @@ class RelayDestination {
   Status hand_over();
   Status answer(const OpenStream& offer);
   Status describe_guest(StreamOpened& answer);
-  Result<MemoryRegion*> register_outgoing(const AcceptedRail& rail);
+  // The rings' memory as both ends know it.
+  struct Rings {
+    const MemoryRegion& outgoing;
+    RemoteRegion remote;
+  };
+  static Status check_regions(const ServedRail& rail, const std::vector<BlockDescription>& blocks);
+  StreamReceiver::Parts receiver_parts();
+  Result<StreamTraffic> carry(const Rings& rings);
+  // The same, with the VMM's page requests answered by reading what the source offers.
+  Result<StreamTraffic> carry_and_answer(const Rings& rings,
+                                         const std::vector<BlockDescription>& blocks,
+                                         const ServedRail& source, Transport& transport);
+  Transport& transport_of(const AcceptedRail& rail) const;
 
   const Parts parts_;
   const RelayOptions options_;
@@ -82,6 +99,7 @@ class RelayDestination {
   // Until the source has heard the last word of them.
   std::unique_ptr<Endpoint> outgoing_;
   std::unique_ptr<Endpoint> incoming_;
+  std::unique_ptr<Endpoint> reading_;  // none if nothing is read
   std::string transport_;
   std::string session_;
 };

@@ -11,11 +11,14 @@
 
 namespace godwit::relay {
 
-// The lanes of a stream, two for each rail of the source: one carries what goes there, one what
-// comes back.
-enum class StreamDirection : uint8_t { kThere = 0, kBack = 1 };
-constexpr uint32_t lane_number(size_t rail, StreamDirection direction) {
-  return static_cast<uint32_t>(2 * rail) + static_cast<uint32_t>(direction);
+// The lanes of a stream, for each rail of the source: one carries what goes there, one what comes
+// back; by a third the destination reads pages that its VMM asks for, if the source lets it.
+enum class StreamLane : uint8_t { kThere = 0, kBack = 1, kRead = 2 };
+inline constexpr uint32_t kStreamDirections = 2;
+constexpr uint32_t lane_number(size_t rail, StreamLane lane) {
+  const auto number = static_cast<uint32_t>(rail);
+  return lane == StreamLane::kRead ? kStreamDirections * static_cast<uint32_t>(kRailsMax) + number
+                                   : kStreamDirections * number + static_cast<uint32_t>(lane);
 }
 
 // What both ends of a relayed stream are told.

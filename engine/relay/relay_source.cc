@@ -2,9 +2,14 @@
 #include "engine/relay/relay_source.h"
 
 #include <algorithm>
+#include <array>
+#include <thread>
 #include <utility>
 
+#include "engine/base/thread_priority.h"
+
 #include "engine/migration/rail_ends.h"
+#include "engine/relay/lane_word.h"
 #include "engine/relay/splice_stream.h"
 #include "engine/relay/stream_receiver.h"
 #include "engine/relay/stream_sender.h"
@@ -17,6 +22,30 @@ namespace {
 constexpr Clock::duration kOpenMax = seconds(30);
 // A rail that works is connected within milliseconds.
 constexpr Clock::duration kConnectMax = seconds(2);
+
+// Lets the other end read, where the transport takes a thread for that, until it is destroyed. That
+// the lane is lost, the other end says.
+class ReadService {
+ public:
+  explicit ReadService(Endpoint& endpoint)
+      : endpoint_(endpoint), thread_([&endpoint] { serve(endpoint); }) {}
+  ~ReadService() { endpoint_.shut_down(); }
+  ReadService(const ReadService&) = delete;
+  ReadService& operator=(const ReadService&) = delete;
+
+ private:
+  static void serve(Endpoint& endpoint) {
+    (void)make_this_thread_urgent();
+    std::array<std::byte, kLaneMessageBytesMax> message;
+    while (true) {
+      const Result<size_t> size = endpoint.receive(message, deadline_in(kLanePatience));
+      if (!size && size.error().code != Errc::kTimeout) return;
+    }
+  }
+
+  Endpoint& endpoint_;
+  std::jthread thread_;
+};
 
 }  // namespace
 
@@ -47,6 +76,7 @@ Status RelaySource::open() {
   message.guest = options_.guest;
   RETURN_IF_ERROR(register_rings(message));
   RETURN_IF_ERROR(link_->send(message));
+  if (parts_.requested != nullptr) RETURN_IF_ERROR(link_->send(describe_requested()));
   ASSIGN_OR_RETURN(const StreamOpened opened, link_->expect<StreamOpened>(deadline_in(kOpenMax)));
   RETURN_IF_ERROR(connect(opened));
   note_ = opened.note;
@@ -65,11 +95,40 @@ Status RelaySource::register_rings(OpenStream& message) {
                      rail.transport->register_memory(outgoing_ring_->bytes(), RemoteAccess::kNone));
     ASSIGN_OR_RETURN(rings.incoming, rail.transport->register_memory(incoming_ring_->bytes(),
                                                                      RemoteAccess::kWrite));
-    message.rails.push_back({.transport = rail.transport->capabilities().name,
-                             .regions = {rings.incoming->describe()}});
+    ServedRail served{.transport = rail.transport->capabilities().name,
+                      .regions = {rings.incoming->describe()}};
+    RETURN_IF_ERROR(register_requested(rail, rings, served));
+    message.rails.push_back(std::move(served));
     rings_.push_back(std::move(rings));
   }
   return {};
+}
+
+Status RelaySource::register_requested(const Rail& rail, RailRings& rings,
+                                       ServedRail& served) const {
+  if (parts_.requested == nullptr) return {};
+  for (const GuestBlock& block : *parts_.requested) {
+    ASSIGN_OR_RETURN(std::unique_ptr<MemoryRegion> region,
+                     rail.transport->register_memory(block.memory, RemoteAccess::kRead));
+    served.regions.push_back(region->describe());
+    rings.requested.push_back(std::move(region));
+  }
+  return {};
+}
+
+// The blocks that a rail's regions after the first are of.
+Offer RelaySource::describe_requested() const {
+  Offer message;
+  for (const Rail& rail : parts_.rails)
+    message.rails.push_back({.name = rail.name,
+                             .transport = rail.transport->capabilities().name,
+                             .numa_node = rail.numa_node});
+  for (const GuestBlock& block : *parts_.requested)
+    message.blocks.push_back({.name = block.name,
+                              .size_bytes = block.size_bytes(),
+                              .page_size_bytes = block.page_size_bytes,
+                              .numa_node = block.numa_node});
+  return message;
 }
 
 // By the first rail that works.
@@ -81,18 +140,12 @@ Status RelaySource::connect(const StreamOpened& opened) {
     const AcceptedRail& there = opened.rails[ends[rail_]];
     RETURN_IF_ERROR(check_regions(there, opened.blocks));
     remote_ = there.regions;
-    Result<std::unique_ptr<Endpoint>> outgoing =
-        connect_lane(rail_, there.address, StreamDirection::kThere);
-    Result<std::unique_ptr<Endpoint>> incoming =
-        outgoing ? connect_lane(rail_, there.address, StreamDirection::kBack)
-                 : tl::unexpected<Error>(outgoing.error());
-    if (incoming) {
-      outgoing_ = std::move(*outgoing);
-      incoming_ = std::move(*incoming);
+    const Status connected = connect_lanes(rail_, there.address);
+    if (connected) {
       transport_ = there.transport;
       return {};
     }
-    last = incoming.error();
+    last = connected.error();
     RETURN_IF_ERROR(interruption_.check());
   }
   if (last) return tl::unexpected<Error>(*last);
@@ -130,14 +183,25 @@ Status RelaySource::register_guest() {
   return {};
 }
 
+Status RelaySource::connect_lanes(size_t rail, const std::string& address) {
+  ASSIGN_OR_RETURN(outgoing_, connect_lane(rail, address, StreamLane::kThere));
+  ASSIGN_OR_RETURN(incoming_, connect_lane(rail, address, StreamLane::kBack));
+  if (parts_.requested == nullptr) return {};
+  ASSIGN_OR_RETURN(read_from_, connect_lane(rail, address, StreamLane::kRead));
+  return {};
+}
+
 Result<std::unique_ptr<Endpoint>> RelaySource::connect_lane(size_t rail, const std::string& address,
-                                                            StreamDirection direction) {
-  const uint32_t lane = lane_number(rail, direction);
+                                                            StreamLane which) {
+  const uint32_t lane = lane_number(rail, which);
   ASSIGN_OR_RETURN(const auto token, parts_.control.lane_token(lane));
   return parts_.rails[rail].transport->connect(address, {token, lane}, deadline_in(kConnectMax));
 }
 
 Result<StreamTraffic> RelaySource::carry() {
+  // Until the other end has done with the stream: it may be reading what nobody waits for any more.
+  std::optional<ReadService> reads;
+  if (read_from_ != nullptr) reads.emplace(*read_from_);
   const Result<StreamTraffic> traffic = carry_by_lanes();
   if (!traffic) {
     const std::optional<Error> reason = link_->reason_of_peer(deadline_in(milliseconds(500)));
@@ -150,7 +214,7 @@ Result<StreamTraffic> RelaySource::carry() {
 }
 
 Result<StreamTraffic> RelaySource::carry_by_lanes() {
-  if (extractor_ == nullptr) {
+  if (extractor_ == nullptr && read_from_ == nullptr) {
     if (UniqueFd outgoing = outgoing_->release_socket(); outgoing.valid())
       return splice(parts_.stream, std::move(outgoing), incoming_->release_socket(), interruption_,
                     options_.counters);

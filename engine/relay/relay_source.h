@@ -34,6 +34,9 @@ class RelaySource {
     MakePageExtractor make_extractor = nullptr;
     // That guest's memory here, from which its pages can be sent. Null: from the stream.
     const GuestMemory* guest = nullptr;
+    // The guest's memory here, where the VMM at the other end may ask for pages once the guest
+    // stands still: they are read from it. Null: it asks the VMM here.
+    const GuestMemory* requested = nullptr;
   };
   RelaySource(const Parts& parts, std::string session, RelayOptions options);
   ~RelaySource();
@@ -61,6 +64,7 @@ class RelaySource {
   struct RailRings {
     std::unique_ptr<MemoryRegion> outgoing;
     std::unique_ptr<MemoryRegion> incoming;
+    std::vector<std::unique_ptr<MemoryRegion>> requested;  // not of a ring: guest memory
   };
   Result<StreamTraffic> carry_by_lanes();
   static Status check_regions(const AcceptedRail& rail,
@@ -68,9 +72,12 @@ class RelaySource {
   Status register_guest();
   std::vector<PlacingSender::Block> placed_blocks() const;
   Status register_rings(OpenStream& message);
+  Status register_requested(const Rail& rail, RailRings& rings, ServedRail& served) const;
+  Offer describe_requested() const;
   Status connect(const StreamOpened& opened);
+  Status connect_lanes(size_t rail, const std::string& address);
   Result<std::unique_ptr<Endpoint>> connect_lane(size_t rail, const std::string& address,
-                                                 StreamDirection direction);
+                                                 StreamLane which);
 
   const Parts parts_;
   const std::string session_;
@@ -85,6 +92,7 @@ class RelaySource {
   std::vector<RemoteRegion> remote_;  // the ring, and then guest memory
   std::unique_ptr<Endpoint> outgoing_;
   std::unique_ptr<Endpoint> incoming_;
+  std::unique_ptr<Endpoint> read_from_;  // none if nothing is
   std::string transport_;
   std::vector<BlockDescription> blocks_;                      // that pages can be placed in
   std::vector<std::unique_ptr<MemoryRegion>> guest_regions_;  // by index in blocks_, or none

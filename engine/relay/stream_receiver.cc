@@ -55,7 +55,7 @@ Status StreamReceiver::handle(const StreamFilled& message) {
     return {};
   }
   if (last) {
-    parts_.stream.end_writing();
+    RETURN_IF_ERROR(end());
     over_ = true;
     return report(StreamEnd::kEnded);
   }
@@ -77,16 +77,30 @@ Status StreamReceiver::take(const StreamFilled& message) {
 Result<VmmStream::State> StreamReceiver::pass_on() {
   while (position_.used() > 0) {
     const RingPiece piece = piece_at(position_.drained, parts_.ring.size(), position_.used());
-    ASSIGN_OR_RETURN(
-        const VmmStream::Progress progress,
-        parts_.stream.write(parts_.ring.subspan(piece.offset_bytes, piece.size_bytes)));
+    ASSIGN_OR_RETURN(const VmmStream::Progress progress,
+                     write(parts_.ring.subspan(piece.offset_bytes, piece.size_bytes)));
     position_.drained += progress.bytes;
-    count(parts_.counter, progress.bytes);
     if (progress.state == VmmStream::State::kEnded) return progress.state;
     if (progress.state == VmmStream::State::kNotReady)
       RETURN_IF_ERROR(parts_.stream.wait_writable());
   }
   return VmmStream::State::kOpen;
+}
+
+Result<VmmStream::Progress> StreamReceiver::write(std::span<const std::byte> bytes) {
+  if (parts_.answered != nullptr) {
+    ASSIGN_OR_RETURN(const VmmStream::State reader, parts_.answered->take(bytes));
+    return VmmStream::Progress{reader, reader == VmmStream::State::kOpen ? bytes.size() : 0};
+  }
+  ASSIGN_OR_RETURN(const VmmStream::Progress progress, parts_.stream.write(bytes));
+  count(parts_.counter, progress.bytes);
+  return progress;
+}
+
+Status StreamReceiver::end() {
+  if (parts_.answered != nullptr) return parts_.answered->end();
+  parts_.stream.end_writing();
+  return {};
 }
 
 Status StreamReceiver::report(StreamEnd end) {

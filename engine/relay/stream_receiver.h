@@ -10,6 +10,7 @@
 
 #include "engine/base/result.h"
 #include "engine/memory/guest_memory.h"
+#include "engine/relay/answered_stream.h"
 #include "engine/relay/stream_ring.h"
 #include "engine/transport.h"
 #include "engine/vmm_stream.h"
@@ -29,6 +30,8 @@ class StreamReceiver {
     const GuestMemory* guest = nullptr;
     const GuestPageSet* present_at_start = nullptr;
     std::atomic<uint64_t>* counter = nullptr;  // of the bytes passed on; may be null
+    // Takes what is passed on in place of the stream, where pages come in between. Else null.
+    AnsweredStream* answered = nullptr;
   };
   explicit StreamReceiver(const Parts& parts) : parts_(parts) {}
 
@@ -43,6 +46,8 @@ class StreamReceiver {
   Status handle(const ZeroRuns& message);
   Status take(const StreamFilled& message);
   Result<VmmStream::State> pass_on();
+  Result<VmmStream::Progress> write(std::span<const std::byte> bytes);
+  Status end();
   Status report(StreamEnd end);
 
   Parts parts_;

@@ -13,6 +13,8 @@ struct StreamTraffic {
   uint64_t received_bytes = 0;
   // Of those sent, known to the source only: pages put straight into the guest's memory.
   uint64_t placed_bytes = 0;
+  // Known to the destination only: that its VMM asked for, and that were read from the source.
+  uint64_t answered_pages = 0;
   std::string note = {};  // why not all of them
 };
 
