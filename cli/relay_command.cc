@@ -156,7 +156,8 @@ void add_relay_command(CLI::App& app, ExitCode& exit_code) {
   add_common(*listen, *out, "Socket to make, into which the source QEMU migrates");
   listen
       ->add_option("--qmp", out->qmp_path,
-                   "A monitor of the source QEMU: pages are sent from its shared memory")
+                   "A monitor of the source QEMU: pages are sent from its shared memory, or, in "
+                   "post-copy, those that are asked for are read from it")
       ->type_name("PATH");
   listen
       ->add_option("--guest", out->guest,

@@ -18,6 +18,7 @@
 #include "vmm-adapters/linux/unix_stream.h"
 #include "vmm-adapters/qemu/channel_ram.h"
 #include "vmm-adapters/qemu/qemu_page_extractor.h"
+#include "vmm-adapters/qemu/qemu_page_requests.h"
 
 namespace godwit::cli {
 namespace {
@@ -61,7 +62,8 @@ class OutgoingStream final : public RelayStreams::Stream {
             .rails = made->rails_.rails,
             .control = *made->control_,
             .make_extractor = migration ? qemu::make_page_extractor : MakePageExtractor{},
-            .guest = made->ram_ ? &made->ram_->memory() : nullptr},
+            .guest = made->memory_for(qemu::SourceRamUse::kSent),
+            .requested = made->memory_for(qemu::SourceRamUse::kRequested)},
         session, relay_options(made->counters_, options.guest));
     RETURN_IF_ERROR(made->source_->open());
     say(fmt::format("{}: to {} over {}{}", made->name_, made->control_->peer_address(),
@@ -78,10 +80,9 @@ class OutgoingStream final : public RelayStreams::Stream {
   OutgoingStream() = default;
 
   void open_guest(const std::string& qmp_path, int socket) {
-    Result<qemu::GuestRam> ram =
-        qemu::open_channel_ram(qmp_path, qemu::Side::kSource, deadline_in(kRelayQmpPatience));
+    Result<qemu::SourceRam> ram = qemu::open_source_ram(qmp_path, deadline_in(kRelayQmpPatience));
     const Status usable =
-        ram ? qemu::check_channel_of(*ram, socket) : Status(tl::unexpected<Error>(ram.error()));
+        ram ? qemu::check_channel_of(ram->ram, socket) : Status(tl::unexpected<Error>(ram.error()));
     if (usable) {
       ram_ = std::move(*ram);
     } else {
@@ -89,7 +90,13 @@ class OutgoingStream final : public RelayStreams::Stream {
     }
   }
 
+  const GuestMemory* memory_for(qemu::SourceRamUse use) const {
+    return ram_ && ram_->use == use ? &ram_->ram.memory() : nullptr;
+  }
+
   std::string describe_pages() const {
+    if (memory_for(qemu::SourceRamUse::kRequested) != nullptr)
+      return ", pages in the stream, in post-copy those asked for from memory";
     if (source_->places_pages())
       return ram_ ? ", pages from memory to memory" : ", pages into memory";
     return fmt::format(", pages in the stream ({})", source_->note());
@@ -97,7 +104,7 @@ class OutgoingStream final : public RelayStreams::Stream {
 
   std::string name_;
   relay::StreamCounters counters_;
-  std::optional<qemu::GuestRam> ram_;
+  std::optional<qemu::SourceRam> ram_;
   std::unique_ptr<VmmStream> stream_;
   LaneRails rails_;
   std::unique_ptr<ControlChannel> control_;
@@ -121,7 +128,8 @@ class IncomingStream final : public RelayStreams::Stream {
             .connect = [&incoming = *made, &options](
                            const OpenStream& offer) { return incoming.connect(offer, options); },
             .rails = made->rails_.rails,
-            .control = *made->control_},
+            .control = *made->control_,
+            .make_requests = qemu::make_page_requests},
         relay_options(made->counters_));
     return made;
   }

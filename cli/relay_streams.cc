@@ -17,6 +17,11 @@ std::string describe_placed(const relay::StreamTraffic& traffic) {
   return traffic.note.empty() ? placed : fmt::format("{}, then not ({})", placed, traffic.note);
 }
 
+std::string describe_pages(const relay::StreamTraffic& traffic) {
+  if (traffic.answered_pages == 0) return describe_placed(traffic);
+  return fmt::format("; {} pages asked for were read from the source", traffic.answered_pages);
+}
+
 }  // namespace
 
 RelayStreams::~RelayStreams() {
@@ -62,7 +67,7 @@ void RelayStreams::run(Running& running) {
   if (traffic) {
     say(fmt::format("{}: ended after {:.2f} s; {} out, {} in{}", name,
                     to_seconds(Clock::now() - begin), format_bytes(traffic->sent_bytes),
-                    format_bytes(traffic->received_bytes), describe_placed(*traffic)));
+                    format_bytes(traffic->received_bytes), describe_pages(*traffic)));
   } else {
     say(fmt::format("{}: broke after {:.2f} s: {}", name, to_seconds(Clock::now() - begin),
                     to_string(traffic.error())));

@@ -12,7 +12,7 @@ from harness.boot_sector import BootSector
 from harness.qemu import Memory, Qemu
 from harness.scenario import scenario
 from harness.waiting import wait_until
-from test_relay import assert_memory, assert_moved, begin, begin_post_copy, set_up, wait_status
+from test_relay import assert_memory, assert_moved, begin, set_up, wait_status
 
 SHARED = {"memfd": Memory(kind="memfd"), "file": Memory()}
 
@@ -84,20 +84,15 @@ def test_compressed_pages_end_the_placing(folder, network):
         assert "then not (XBZRLE is on)" in here.output()
 
 
-@pytest.mark.parametrize("capability", ["multifd", "postcopy-ram"])
-def test_pages_that_come_otherwise_are_left_to_qemu(folder, network, capability):
+def test_pages_that_come_otherwise_are_left_to_qemu(folder, network):
     with scenario(folder, network, BootSector(dirty_mib=16), SHARED["memfd"], "10.0") as guests, \
             placing_relays(guests, folder, network.name, True) as (here, there):
-        if capability == "multifd":
-            for qemu in (guests.source, guests.destination):
-                set_up(qemu, ["multifd"], **{"multifd-channels": 2})
-            begin(guests, folder)
-        else:
-            begin_post_copy(guests, folder)
-            guests.source.qmp.command("migrate-set-parameters", **{"max-postcopy-bandwidth": 0})
+        for qemu in (guests.source, guests.destination):
+            set_up(qemu, ["multifd"], **{"multifd-channels": 2})
+        begin(guests, folder)
         assert_moved(guests, folder)
         assert_both_ended_well(here, there)
-        assert f"pages in the stream (QEMU's capability {capability} is on)" in here.output(), here.output()
+        assert "pages in the stream (QEMU's capability multifd is on)" in here.output(), here.output()
 
 
 def test_guest_is_right_after_a_cancelled_attempt(folder, network):

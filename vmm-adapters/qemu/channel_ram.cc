@@ -6,7 +6,10 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <string_view>
+#include <iterator>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "vmm-adapters/linux/shared_mapping.h"
 
@@ -21,17 +24,38 @@ constexpr std::array kOtherWays = {"multifd", "postcopy-ram",        "postcopy-p
 // for the next difference.
 constexpr const char* kDifferences = "xbzrle";
 
-Status check_capabilities(QmpClient& client, Side side, Deadline deadline) {
-  ASSIGN_OR_RETURN(const Json capabilities,
-                   client.execute("query-migrate-capabilities", {}, deadline));
-  for (const Json& capability : capabilities) {
-    if (!is_true(capability, "state")) continue;
-    const std::string name = string_or(capability, "capability", "");
-    const bool other_way = std::ranges::find(kOtherWays, name) != kOtherWays.end();
-    if (other_way || (side == Side::kSource && name == kDifferences))
+// With this, pages come in post-copy, too, as requested from the destination. What goes before may
+// be of any kind.
+constexpr const char* kPostCopy = "postcopy-ram";
+// With these, the source's memory is not what the destination misses, once the guest stands still:
+// QEMU gives back what it has sent; or pages come by channels that nobody looks into.
+constexpr std::array kNotInMemory = {"release-ram", "multifd", "x-colo", "background-snapshot",
+                                     "mapped-ram"};
+
+using Capabilities = std::vector<std::string>;
+
+// Those that are on.
+Result<Capabilities> query_capabilities(QmpClient& client, Deadline deadline) {
+  ASSIGN_OR_RETURN(const Json states, client.execute("query-migrate-capabilities", {}, deadline));
+  Capabilities on;
+  for (const Json& capability : states) {
+    if (is_true(capability, "state")) on.push_back(string_or(capability, "capability", ""));
+  }
+  return on;
+}
+
+template <typename Names>
+Status refuse(const Capabilities& on, const Names& names) {
+  for (const std::string& name : on) {
+    if (std::ranges::find(names, name) != std::end(names))
       return fail(Errc::kRefused, "QEMU's capability {} is on", name);
   }
   return {};
+}
+
+Status check_placing(const Capabilities& on, Side side) {
+  RETURN_IF_ERROR(refuse(on, kOtherWays));
+  return side == Side::kSource ? refuse(on, std::array{kDifferences}) : Status{};
 }
 
 }  // namespace
@@ -39,10 +63,21 @@ Status check_capabilities(QmpClient& client, Side side, Deadline deadline) {
 Result<GuestRam> open_channel_ram(const std::string& qmp_path, Side side, Deadline deadline) {
   ASSIGN_OR_RETURN(const std::unique_ptr<QmpClient> client, QmpClient::connect(qmp_path, deadline));
   ASSIGN_OR_RETURN(const pid_t pid, client->peer_pid());
-  RETURN_IF_ERROR(check_capabilities(*client, side, deadline));
+  ASSIGN_OR_RETURN(const Capabilities on, query_capabilities(*client, deadline));
+  RETURN_IF_ERROR(check_placing(on, side));
   ASSIGN_OR_RETURN(GuestRam ram, GuestRam::open(*client, pid, RamChoice::kShared, deadline));
   if (side == Side::kDestination) RETURN_IF_ERROR(map_present_pages(ram.memory()));
   return ram;
+}
+
+Result<SourceRam> open_source_ram(const std::string& qmp_path, Deadline deadline) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<QmpClient> client, QmpClient::connect(qmp_path, deadline));
+  ASSIGN_OR_RETURN(const pid_t pid, client->peer_pid());
+  ASSIGN_OR_RETURN(const Capabilities on, query_capabilities(*client, deadline));
+  const bool post_copy = std::ranges::find(on, kPostCopy) != on.end();
+  RETURN_IF_ERROR(post_copy ? refuse(on, kNotInMemory) : check_placing(on, Side::kSource));
+  ASSIGN_OR_RETURN(GuestRam ram, GuestRam::open(*client, pid, RamChoice::kShared, deadline));
+  return SourceRam{std::move(ram), post_copy ? SourceRamUse::kRequested : SourceRamUse::kSent};
 }
 
 Status check_channel_of(const GuestRam& ram, int socket) {

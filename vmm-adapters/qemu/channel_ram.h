@@ -15,6 +15,18 @@ namespace godwit::qemu {
 // Errors: kRefused when pages cannot be placed past its migration, saying why.
 Result<GuestRam> open_channel_ram(const std::string& qmp_path, Side side, Deadline deadline);
 
+enum class SourceRamUse : uint8_t {
+  kSent = 1,      // pages are sent from it, past the stream
+  kRequested = 2  // post-copy is on: pages that the destination asks for are read from it
+};
+struct SourceRam {
+  GuestRam ram;
+  SourceRamUse use;
+};
+// At the source of a migration that somebody else drives. Errors: kRefused when it can be used for
+// neither.
+Result<SourceRam> open_source_ram(const std::string& qmp_path, Deadline deadline);
+
 // kRefused unless that QEMU is who has the other end of a migration's unix socket.
 Status check_channel_of(const GuestRam& ram, int socket);
 
