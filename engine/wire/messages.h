@@ -309,7 +309,7 @@ enum class StreamContent : uint8_t {
 
 // Source -> destination: a byte stream, which the destination passes on to where it belongs.
 struct OpenStream {
-  std::vector<ServedRail> rails;  // 1 .. kRailsMax; one region each: where what comes back arrives
+  std::vector<ServedRail> rails;  // 1 .. kRailsMax; regions: for what comes back, then an Offer's
   StreamContent content = StreamContent::kBytes;
   std::string guest;  // the name by which the destination knows where it goes; empty: there is one
 
