@@ -35,6 +35,31 @@ def test_guest_moves(folder, network, version, kind):
         assert not sender.sessions_left() and not receiver.sessions_left()
 
 
+def test_guest_in_huge_pages_moves(folder, network, huge_pages):
+    with scenario(folder, network, GUEST, Memory(folder=huge_pages), "10.0") as guests, \
+            guests.receive(*CHANNEL) as receiver, guests.send(*CHANNEL) as sender:
+        assert sender.wait() == COMPLETED, sender.output()
+        assert receiver.wait() == COMPLETED, receiver.output()
+        assert_never_two_running(guests.source, guests.destination)
+        assert_memory(guests, guests.destination, folder)
+        assert sender.report()["placed_bytes"] > 16 << 20
+
+
+def test_guest_whose_qemu_was_told_to_send_differences_and_to_slow_it_moves(folder, network):
+    """Both are off meanwhile: differences cannot be placed."""
+    with scenario(folder, network, GUEST, Memory(kind="memfd"), "10.0") as guests:
+        for qemu in (guests.source, guests.destination):
+            qemu.qmp.command("migrate-set-capabilities", capabilities=[
+                {"capability": name, "state": True} for name in ("xbzrle", "auto-converge")])
+        with guests.receive(*CHANNEL) as receiver, guests.send(*CHANNEL) as sender:
+            assert sender.wait() == COMPLETED, sender.output()
+            assert receiver.wait() == COMPLETED, receiver.output()
+            assert_never_two_running(guests.source, guests.destination)
+            assert_memory(guests, guests.destination, folder)
+            report = sender.report()
+            assert report["transport_note"] == "" and report["placed_bytes"] > 16 << 20
+
+
 @pytest.mark.parametrize("state", ["negotiating", "precopy", "awaiting-ready"])
 def test_cancel_before_the_commit_leaves_the_guest_on_the_source(folder, network, state):
     with scenario(folder, network, GUEST) as guests, guests.receive(*CHANNEL, *held_receiver(state)) as receiver, \
