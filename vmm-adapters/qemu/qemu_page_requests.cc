@@ -273,7 +273,10 @@ void QemuPageRequests::begin_to_answer() {
   for (const stream::RamBlock& block : parser_.blocks()) {
     std::optional<uint32_t>& known = known_.emplace_back();
     for (uint32_t i = 0; i < blocks_.size(); ++i) {
-      if (blocks_[i].name != block.name || blocks_[i].size_bytes != block.size_bytes) continue;
+      // A page of the host is one or more of the target; the source says both.
+      if (blocks_[i].name != block.name || blocks_[i].size_bytes != block.size_bytes ||
+          blocks_[i].page_size_bytes % parser_.page_bytes() != 0)
+        continue;
       known = i;
       listed_[i] = static_cast<uint32_t>(known_.size() - 1);
     }

@@ -390,6 +390,31 @@ TEST(QemuPageRequests, LeavesPagesOfAnotherSizeToTheSource) {
   EXPECT_EQ(it.between.said, larger);
 }
 
+TEST(QemuPageRequests, LeavesMemoryWithSmallerPagesThanTheGuestsToTheSource) {
+  MadeStream made;
+  std::vector<std::byte> advice;
+  stream::ByteWriter(advice).be64(64 * kKiB);
+  stream::ByteWriter(advice).be64(64 * kKiB);
+  made.head().encode.command(CommandId::kPostCopyAdvise, advice);
+  made.section(ItemType::kSectionStart);
+  made.encode.ram_list_header({.total_bytes = kMiB});
+  made.encode.ram_list_entry(
+      {.name = "ram0", .size_bytes = kMiB, .page_size_bytes = {}, .address = {}});
+  made.end_of_section();
+  std::vector<std::byte> package;
+  stream::StreamEncoder(package).command(CommandId::kPostCopyListen, {});
+  std::vector<std::byte> size;
+  stream::ByteWriter(size).be32(static_cast<uint32_t>(package.size()));
+  made.encode.command(CommandId::kPackaged, size);
+  append(made.bytes, package);
+  Between between(ram0(), StreamParser({}), [](const RequestedPage&) { return page_of(0); });
+  EXPECT_TRUE(between.tell(made.bytes));
+  EXPECT_TRUE(between.requests->may_insert());
+  const std::vector<std::byte> request = request_of("ram0", 0, kPage);
+  EXPECT_TRUE(between.say(request));
+  EXPECT_EQ(between.said, request);
+}
+
 TEST(QemuPageRequests, PutsNothingIntoWhatComesBeforeOrAfterTheGuestsPages) {
   PostCopy it;
   EXPECT_TRUE(it.between.say(request_of("ram0", kPage, kPage)));
