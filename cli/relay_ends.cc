@@ -25,8 +25,8 @@ namespace {
 
 constexpr seconds kRelayConnectPatience{10};
 // QEMU says what a stream is as soon as it has connected, a channel without anything to say never.
-constexpr milliseconds kFirstBytesPatience{200};
-constexpr seconds kRelayQmpPatience{2};
+constexpr milliseconds kFirstBytesPatience{1000};
+constexpr seconds kRelayQmpPatience{5};
 
 relay::RelayOptions relay_options(relay::StreamCounters& counters, const std::string& guest = {}) {
   return {.software = kVersion, .guest = guest, .counters = &counters};
