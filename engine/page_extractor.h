@@ -30,6 +30,8 @@ class PageExtractor {
                          std::span<const std::byte> content) = 0;
     // Whole pages that are zero.
     virtual Status clear(uint32_t block, uint64_t offset_bytes, uint64_t size_bytes) = 0;
+    // Returns when all that was placed and cleared is as it has to be.
+    virtual Status settle() = 0;
 
    protected:
     ~Output() = default;

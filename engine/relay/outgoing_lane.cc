@@ -8,12 +8,14 @@
 namespace godwit::relay {
 namespace {
 
-// How long what was posted is looked after before the stream is looked at again.
-constexpr Clock::duration kLookAfter = milliseconds(1);
+// How long the stream is waited for before what was posted is looked after again. The VMM waits
+// where its socket is full, which takes it less than that; what was posted is on its way by itself,
+// but for what the connection had no room for.
+constexpr int kLookAfterMilliseconds = 1;
 
-bool is_readable(const VmmStream& stream) {
+bool becomes_readable(const VmmStream& stream) {
   pollfd socket{stream.fd(), POLLIN, 0};
-  return ::poll(&socket, 1, 0) > 0;
+  return ::poll(&socket, 1, kLookAfterMilliseconds) > 0;
 }
 
 }  // namespace
@@ -79,8 +81,8 @@ Status OutgoingLane::wait_for_completion() {
 
 Status OutgoingLane::wait_readable(VmmStream& stream) {
   while (in_flight_ > 0) {
-    if (is_readable(stream)) return {};
-    RETURN_IF_ERROR(take_completions(deadline_in(kLookAfter)));
+    if (becomes_readable(stream)) return {};
+    RETURN_IF_ERROR(take_completions(Deadline{}));
   }
   // Words have to move on, too, before this thread sleeps.
   while (unsettled_) {

@@ -140,8 +140,9 @@ Status PlacingSender::clear(uint32_t block, uint64_t offset_bytes, uint64_t size
 }
 
 Status PlacingSender::clear_page(uint32_t block, uint64_t page) {
-  const PageHistory history =
-      sent_[block].test(page) ? PageHistory::kSent : PageHistory::kUntouched;
+  const bool sent = sent_[block].test(page) || (parts_.placed_by_others != nullptr &&
+                                                parts_.placed_by_others->test(block, page));
+  const PageHistory history = sent ? PageHistory::kSent : PageHistory::kUntouched;
   const bool continues = zeroes_.block == block && zeroes_.history == history;
   if (!continues || zeroes_.runs.size() == kZeroRunsMax) RETURN_IF_ERROR(send_zeroes());
   zeroes_.block = block;

@@ -19,6 +19,7 @@
 #include "engine/memory/page_bitmap.h"
 #include "engine/page_extractor.h"
 #include "engine/relay/outgoing_lane.h"
+#include "engine/relay/placed_pages.h"
 #include "engine/relay/stream_traffic.h"
 #include "engine/transport.h"
 #include "engine/vmm_stream.h"
@@ -47,7 +48,8 @@ class PlacingSender final : PageExtractor::Output {
     const MemoryRegion& local;     // both
     RemoteRegion remote;           // the receiver's ring
     std::vector<Block> blocks;
-    std::atomic<uint64_t>* counter = nullptr;  // of the bytes read; may be null
+    const PlacedPages* placed_by_others = nullptr;  // lanes of page channels; null: there are none
+    std::atomic<uint64_t>* counter = nullptr;       // of the bytes read; may be null
   };
   explicit PlacingSender(Parts parts);
 
@@ -72,14 +74,13 @@ class PlacingSender final : PageExtractor::Output {
   Status pass_on(std::span<const std::byte> bytes) override;
   Status place(uint32_t block, uint64_t offset_bytes, std::span<const std::byte> content) override;
   Status clear(uint32_t block, uint64_t offset_bytes, uint64_t size_bytes) override;
+  Status settle() override;
 
   bool extends_last(const TransferOp& operation, uint32_t block) const;
   Status post_pages();
   Status send_zeroes();
   Status push_passed();
   Status clear_page(uint32_t block, uint64_t page);
-  // Returns when nothing is unsettled.
-  Status settle();
 
   const Parts parts_;
   std::vector<uint32_t> in_flight_of_slot_;

@@ -26,7 +26,8 @@ constexpr Clock::duration kFarewellMax = seconds(2);
 
 }  // namespace
 
-// Where lanes come in: all rails at once, until one of them has all that there are.
+// Where lanes come in: all rails at once. Those of the stream until one rail has all that there
+// are, those of page channels at any time.
 class RelayDestination::Doors {
  public:
   enum class Wanted : uint8_t { kDirections = 1, kDirectionsAndReads = 2 };
@@ -38,10 +39,12 @@ class RelayDestination::Doors {
     uint32_t rail_there;                // of OpenStream::rails
   };
 
+  // `page_receivers` null: pages cannot be taken.
   Doors(std::vector<std::unique_ptr<Listener>>& listeners, ControlChannel& control,
-        Interruption& interruption, Wanted wanted)
+        Interruption& interruption, Wanted wanted, PageReceivers* page_receivers)
       : listeners_(listeners),
         wanted_(wanted),
+        page_receivers_(page_receivers),
         tickets_([&control](uint32_t lane) { return control.lane_token(lane); }) {
     wake_ = interruption.on_raise([this] { close(); });
     for (size_t rail = 0; rail < listeners_.size(); ++rail)
@@ -77,6 +80,10 @@ class RelayDestination::Doors {
     while (true) {
       Result<AcceptedLane> accepted = listeners_[rail]->accept(tickets_, Deadline::max());
       if (!accepted) return;
+      if (page_receivers_ != nullptr && is_page_lane(accepted->lane)) {
+        page_receivers_->serve(std::move(accepted->endpoint));
+        continue;
+      }
       std::lock_guard lock(mutex_);
       lanes_[accepted->lane] = {rail, std::move(accepted->endpoint)};
       changed_.notify_all();
@@ -102,6 +109,7 @@ class RelayDestination::Doors {
 
   std::vector<std::unique_ptr<Listener>>& listeners_;
   const Wanted wanted_;
+  PageReceivers* const page_receivers_;
   LaneTickets tickets_;
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -139,6 +147,7 @@ Result<StreamTraffic> RelayDestination::run() {
 }
 
 void RelayDestination::close_lanes() {
+  if (page_receivers_ != nullptr) page_receivers_->close();
   outgoing_.reset();
   incoming_.reset();
 }
@@ -178,12 +187,11 @@ Result<StreamTraffic> RelayDestination::pass_on() {
 
   if (reads && !parts_.make_requests)
     return fail(Errc::kCorrupt, "the source offers memory that nobody here reads");
-  Doors::Lanes lanes;
-  {
-    Doors doors(rails_.listeners, parts_.control, interruption_,
-                reads ? Doors::Wanted::kDirectionsAndReads : Doors::Wanted::kDirections);
-    ASSIGN_OR_RETURN(lanes, doors.wait(deadline_in(kLanesMax)));
-  }
+  if (!target_.guest.empty()) page_receivers_ = std::make_unique<PageReceivers>(interruption_);
+  Doors doors(rails_.listeners, parts_.control, interruption_,
+              reads ? Doors::Wanted::kDirectionsAndReads : Doors::Wanted::kDirections,
+              page_receivers_.get());
+  ASSIGN_OR_RETURN(Doors::Lanes lanes, doors.wait(deadline_in(kLanesMax)));
   if (lanes.rail_there >= offer.rails.size())
     return fail(Errc::kCorrupt, "the source has no rail {}", lanes.rail_there);
   const ServedRail& source = offer.rails[lanes.rail_there];

@@ -15,6 +15,7 @@
 #include "engine/migration/interruption.h"
 #include "engine/page_requests.h"
 #include "engine/rail.h"
+#include "engine/relay/page_receivers.h"
 #include "engine/relay/relay_options.h"
 #include "engine/relay/stream_receiver.h"
 #include "engine/relay/stream_ring.h"
@@ -100,6 +101,7 @@ class RelayDestination {
   std::unique_ptr<Endpoint> outgoing_;
   std::unique_ptr<Endpoint> incoming_;
   std::unique_ptr<Endpoint> reading_;  // none if nothing is read
+  std::unique_ptr<PageReceivers> page_receivers_;
   std::string transport_;
   std::string session_;
 };

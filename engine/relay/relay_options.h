@@ -21,6 +21,13 @@ constexpr uint32_t lane_number(size_t rail, StreamLane lane) {
                                    : kStreamDirections * number + static_cast<uint32_t>(lane);
 }
 
+// Lanes of page channels, by any rail.
+inline constexpr uint32_t kPageLaneFirst = 3 * kRailsMax;
+inline constexpr uint32_t kPageLanesMax = 16;
+constexpr bool is_page_lane(uint32_t lane) {
+  return lane >= kPageLaneFirst && lane < kPageLaneFirst + kPageLanesMax;
+}
+
 // What both ends of a relayed stream are told.
 struct RelayOptions {
   std::string software;  // "godwit 0.1.0"

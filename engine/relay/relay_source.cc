@@ -6,8 +6,8 @@
 #include <thread>
 #include <utility>
 
+#include "engine/base/check.h"
 #include "engine/base/thread_priority.h"
-
 #include "engine/migration/rail_ends.h"
 #include "engine/relay/lane_word.h"
 #include "engine/relay/splice_stream.h"
@@ -143,6 +143,7 @@ Status RelaySource::connect(const StreamOpened& opened) {
     const Status connected = connect_lanes(rail_, there.address);
     if (connected) {
       transport_ = there.transport;
+      address_there_ = there.address;
       return {};
     }
     last = connected.error();
@@ -184,25 +185,42 @@ Status RelaySource::register_guest() {
 }
 
 Status RelaySource::connect_lanes(size_t rail, const std::string& address) {
-  ASSIGN_OR_RETURN(outgoing_, connect_lane(rail, address, StreamLane::kThere));
-  ASSIGN_OR_RETURN(incoming_, connect_lane(rail, address, StreamLane::kBack));
+  ASSIGN_OR_RETURN(outgoing_, connect_lane(rail, address, lane_number(rail, StreamLane::kThere)));
+  ASSIGN_OR_RETURN(incoming_, connect_lane(rail, address, lane_number(rail, StreamLane::kBack)));
   if (parts_.requested == nullptr) return {};
-  ASSIGN_OR_RETURN(read_from_, connect_lane(rail, address, StreamLane::kRead));
+  ASSIGN_OR_RETURN(read_from_, connect_lane(rail, address, lane_number(rail, StreamLane::kRead)));
   return {};
 }
 
 Result<std::unique_ptr<Endpoint>> RelaySource::connect_lane(size_t rail, const std::string& address,
-                                                            StreamLane which) {
-  const uint32_t lane = lane_number(rail, which);
+                                                            uint32_t lane) {
   ASSIGN_OR_RETURN(const auto token, parts_.control.lane_token(lane));
   return parts_.rails[rail].transport->connect(address, {token, lane}, deadline_in(kConnectMax));
 }
 
-Result<StreamTraffic> RelaySource::carry() {
+std::vector<BlockDescription> RelaySource::blocks_in_reach() const {
+  if (extractor_ == nullptr) return {};
+  const bool all = std::ranges::all_of(
+      guest_regions_,
+      [](const std::unique_ptr<MemoryRegion>& region) { return region != nullptr; });
+  return all ? blocks_ : std::vector<BlockDescription>();
+}
+
+Status RelaySource::open_page_lanes(size_t count) {
+  CHECK(count <= kPageLanesMax);
+  for (uint32_t lane = 0; lane < count; ++lane) {
+    ASSIGN_OR_RETURN(std::unique_ptr<Endpoint> endpoint,
+                     connect_lane(rail_, address_there_, kPageLaneFirst + lane));
+    page_lanes_.push_back(std::move(endpoint));
+  }
+  return {};
+}
+
+Result<StreamTraffic> RelaySource::carry(const std::vector<PageChannel*>& channels) {
   // Until the other end has done with the stream: it may be reading what nobody waits for any more.
   std::optional<ReadService> reads;
   if (read_from_ != nullptr) reads.emplace(*read_from_);
-  const Result<StreamTraffic> traffic = carry_by_lanes();
+  const Result<StreamTraffic> traffic = carry_by_lanes(channels);
   if (!traffic) {
     const std::optional<Error> reason = link_->reason_of_peer(deadline_in(milliseconds(500)));
     if (!link_->peer_gave_up())
@@ -213,7 +231,7 @@ Result<StreamTraffic> RelaySource::carry() {
   return traffic;
 }
 
-Result<StreamTraffic> RelaySource::carry_by_lanes() {
+Result<StreamTraffic> RelaySource::carry_by_lanes(const std::vector<PageChannel*>& channels) {
   if (extractor_ == nullptr && read_from_ == nullptr) {
     if (UniqueFd outgoing = outgoing_->release_socket(); outgoing.valid())
       return splice(parts_.stream, std::move(outgoing), incoming_->release_socket(), interruption_,
@@ -236,6 +254,22 @@ Result<StreamTraffic> RelaySource::carry_by_lanes() {
                                  incoming, interruption_));
     return StreamTraffic{.sent_bytes = sender.bytes(), .received_bytes = receiver.bytes()};
   }
+  ASSIGN_OR_RETURN(StreamTraffic traffic, carry_placing(ring, incoming, channels));
+  traffic.received_bytes = receiver.bytes();
+  return traffic;
+}
+
+Result<StreamTraffic> RelaySource::carry_placing(std::span<std::byte> ring,
+                                                 const Direction& incoming,
+                                                 const std::vector<PageChannel*>& channels) {
+  CHECK(channels.size() <= page_lanes_.size());
+  const std::vector<PlacingSender::Block> blocks = placed_blocks();
+  PlacedPages placed;
+  for (const BlockDescription& block : blocks_) placed.add_block(block.size_bytes);
+  std::vector<PageLane::Parts> lanes;
+  for (size_t i = 0; i < channels.size(); ++i)
+    lanes.push_back({*page_lanes_[i], *channels[i], blocks, placed});
+  PageLanes page_lanes(std::move(lanes), interruption_);
   PlacingSender sender({.endpoint = *outgoing_,
                         .stream = parts_.stream,
                         .extractor = *extractor_,
@@ -243,13 +277,16 @@ Result<StreamTraffic> RelaySource::carry_by_lanes() {
                         .staging = outgoing_ring_->bytes().subspan(kRingThereBytes),
                         .local = *rings_[rail_].outgoing,
                         .remote = remote_[0],
-                        .blocks = placed_blocks(),
+                        .blocks = blocks,
+                        .placed_by_others = channels.empty() ? nullptr : &placed,
                         .counter = sent_of(options_.counters)});
   RETURN_IF_ERROR(relay::carry(parts_.stream, {*outgoing_, [&] { return sender.run(); }}, incoming,
                                interruption_));
-  return StreamTraffic{.sent_bytes = sender.read_bytes(),
-                       .received_bytes = receiver.bytes(),
-                       .placed_bytes = sender.placed_bytes(),
+  page_lanes.end();
+  RETURN_IF_ERROR(interruption_.check());
+  return StreamTraffic{.sent_bytes = sender.read_bytes() + page_lanes.read_bytes(),
+                       .received_bytes = 0,
+                       .placed_bytes = sender.placed_bytes() + page_lanes.placed_bytes(),
                        .note = extractor_->note()};
 }
 

@@ -11,11 +11,14 @@
 #include "engine/control_channel.h"
 #include "engine/migration/control_link.h"
 #include "engine/migration/interruption.h"
+#include "engine/page_channel.h"
 #include "engine/page_extractor.h"
 #include "engine/rail.h"
+#include "engine/relay/page_lane.h"
 #include "engine/relay/placing_sender.h"
 #include "engine/relay/relay_options.h"
 #include "engine/relay/stream_ring.h"
+#include "engine/relay/stream_session.h"
 #include "engine/relay/stream_traffic.h"
 #include "engine/vmm_stream.h"
 
@@ -45,8 +48,14 @@ class RelaySource {
   // Errors: what the other end says; that no rail works.
   Status open();
 
+  // Connects lanes for page channels. They stay as long as this does, used or not.
+  // Requires: blocks_in_reach() is not empty; 1 to kPageLanesMax.
+  Status open_page_lanes(size_t count);
+
   // Returns when both directions have ended. On an error the stream is broken at both ends.
-  Result<StreamTraffic> carry();
+  // `channels` are those that pages of blocks_in_reach() come by: none, or as many as there are
+  // lanes for them. They outlive this.
+  Result<StreamTraffic> carry(const std::vector<PageChannel*>& channels = {});
 
   void stop();
 
@@ -57,6 +66,8 @@ class RelaySource {
   // What open() found: "rdma", "tcp"; whether pages are placed, or why not.
   const std::string& transport() const { return transport_; }
   bool places_pages() const { return extractor_ != nullptr; }
+  // The blocks that pages can be placed in, if all of them can be sent from memory; else none.
+  std::vector<BlockDescription> blocks_in_reach() const;
   const std::string& note() const { return note_; }
 
  private:
@@ -66,7 +77,9 @@ class RelaySource {
     std::unique_ptr<MemoryRegion> incoming;
     std::vector<std::unique_ptr<MemoryRegion>> requested;  // not of a ring: guest memory
   };
-  Result<StreamTraffic> carry_by_lanes();
+  Result<StreamTraffic> carry_by_lanes(const std::vector<PageChannel*>& channels);
+  Result<StreamTraffic> carry_placing(std::span<std::byte> ring, const Direction& incoming,
+                                      const std::vector<PageChannel*>& channels);
   static Status check_regions(const AcceptedRail& rail,
                               const std::vector<BlockDescription>& blocks);
   Status register_guest();
@@ -77,7 +90,7 @@ class RelaySource {
   Status connect(const StreamOpened& opened);
   Status connect_lanes(size_t rail, const std::string& address);
   Result<std::unique_ptr<Endpoint>> connect_lane(size_t rail, const std::string& address,
-                                                 StreamLane which);
+                                                 uint32_t lane);
 
   const Parts parts_;
   const std::string session_;
@@ -89,6 +102,7 @@ class RelaySource {
   std::vector<RailRings> rings_;  // by rail
   // Chosen by connect().
   size_t rail_ = 0;
+  std::string address_there_;
   std::vector<RemoteRegion> remote_;  // the ring, and then guest memory
   std::unique_ptr<Endpoint> outgoing_;
   std::unique_ptr<Endpoint> incoming_;
@@ -97,6 +111,7 @@ class RelaySource {
   std::vector<BlockDescription> blocks_;                      // that pages can be placed in
   std::vector<std::unique_ptr<MemoryRegion>> guest_regions_;  // by index in blocks_, or none
   std::unique_ptr<PageExtractor> extractor_;
+  std::vector<std::unique_ptr<Endpoint>> page_lanes_;
   std::string note_;
 };
 

@@ -215,12 +215,16 @@ void PlacingRig::make_transports(const RigOptions& options) {
   destination_transport_ = std::make_unique<LoopbackTransport>(network_);
 }
 
-Status PlacingRig::send() {
-  const std::unique_ptr<PageExtractor> extractor = make_record_extractor();
+std::vector<PlacingSender::Block> PlacingRig::placed_blocks() const {
   std::vector<PlacingSender::Block> blocks;
   for (size_t i = 0; i < regions_.size(); ++i)
     blocks.push_back({.remote = regions_[i]->describe(),
                       .guest = source_regions_.empty() ? nullptr : source_regions_[i].get()});
+  return blocks;
+}
+
+Status PlacingRig::send() {
+  const std::unique_ptr<PageExtractor> extractor = make_record_extractor();
   PlacingSender sender({.endpoint = *ends_.source,
                         .stream = *near_stream_,
                         .extractor = *extractor,
@@ -228,7 +232,8 @@ Status PlacingRig::send() {
                         .staging = outgoing_.bytes().subspan(kRingBytes),
                         .local = *outgoing_region_,
                         .remote = incoming_region_->describe(),
-                        .blocks = std::move(blocks)});
+                        .blocks = placed_blocks(),
+                        .placed_by_others = options_.placed_by_others});
   const Status status = sender.run();
   placed_bytes_ = sender.placed_bytes();
   return status;

@@ -57,6 +57,7 @@ struct RigOptions {
   Guest* source = nullptr;     // pages are taken from there
   bool knows_guest = true;     // the receiver
   bool late_writes = false;    // nothing leaves before somebody waits for it
+  const PlacedPages* placed_by_others = nullptr;  // what the sender is told of
   uint64_t seed = 1;
 };
 
@@ -76,6 +77,9 @@ class PlacingRig {
   Endpoint& source_end() { return *ends_.source; }
   Endpoint& destination_end() { return *ends_.destination; }
   RemoteRegion remote_block(size_t block) const { return regions_[block]->describe(); }
+  std::vector<PlacingSender::Block> placed_blocks() const;
+  // For who serves it in place of receive().
+  std::unique_ptr<Endpoint> take_destination_end() { return std::move(ends_.destination); }
 
   Status send();     // PlacingSender::run()
   Status receive();  // StreamReceiver::run()

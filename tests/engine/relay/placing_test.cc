@@ -284,6 +284,26 @@ TEST(PlacingFromTheStream, KeepsWhatIsOnItsWay) {
   EXPECT_TRUE(test::same_bytes(destination.memory()[2].memory, model[2]));
 }
 
+// Where it was a hole at the start, the destination would leave it one.
+TEST(PlacingFromTheStream, ClearsWhatAnotherLaneHasPlaced) {
+  Guest destination;
+  PlacedPages placed;
+  for (const uint64_t pages : kBlockPages) placed.add_block(pages * kBasePageBytes);
+  placed.set(2, {70, 1});
+  PlacingRig rig(destination, {.placed_by_others = &placed});
+  std::ranges::fill(destination.memory()[2].memory.subspan(70 * kBasePageBytes, kBasePageBytes),
+                    std::byte{0x5a});
+  rig.start();
+  std::vector<std::byte> stream;
+  append(stream, record(RecordKind::kClear, 2, 69, 3, 0));
+  EXPECT_TRUE(write_all(rig.near(), stream));
+  rig.close_near();
+  std::byte more{};
+  EXPECT_FALSE(read_all(rig.far(), {&more, 1}));
+  rig.finish();
+  EXPECT_TRUE(test::same_bytes(destination.memory()[2].memory, zero_contents()[2]));
+}
+
 // A guest that writes while its pages are sent. Its VMM, which sees that, sends those pages again.
 TEST(PlacingFromMemory, LeavesTornPagesToTheVmm) {
   Guest source;

@@ -56,6 +56,7 @@ struct Parts final : PageExtractor::Output {
     placed.push_back({block, offset_bytes, {}});
     return {};
   }
+  Status settle() override { return {}; }
 };
 
 using Blocks = std::vector<BlockDescription>;

@@ -140,6 +140,7 @@ class Relay final : public PageExtractor::Output {
     destination.memory.clear(blocks_[block].name, offset_bytes);
     return {};
   }
+  Status settle() override { return {}; }
 
   const std::vector<BlockDescription> blocks_;
   const std::unique_ptr<PageExtractor> extractor_;

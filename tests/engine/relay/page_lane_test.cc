@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Lanes of page channels: what they place is there when they have settled, and what ends one of
+// them ends all.
+#include "engine/relay/page_lane.h"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+
+#include "engine/relay/page_receivers.h"
+#include "tests/engine/relay/placing_rig.h"
+#include "tests/engine/relay/socket_pair.h"
+#include "vmm-adapters/linux/unix_stream.h"
+
+namespace godwit::relay {
+namespace {
+
+constexpr size_t kLanes = 3;
+
+// What a channel says: a run of pages of one block, after which it may settle.
+struct Word {
+  uint32_t block;
+  PageRun run;
+  uint32_t settles;
+};
+
+// A VMM's channel that has been written by the test.
+class WordChannel final : public PageChannel {
+ public:
+  WordChannel(std::unique_ptr<VmmStream> stream, std::function<void(const Word&)> on_settled)
+      : stream_(std::move(stream)), on_settled_(std::move(on_settled)) {}
+
+  VmmStream& stream() override { return *stream_; }
+  Result<VmmStream::State> read_some(Output& output) override {
+    Word word{};
+    ASSIGN_OR_RETURN(const VmmStream::Progress progress,
+                     stream_->read(std::as_writable_bytes(std::span(&word, 1))));
+    if (progress.state != VmmStream::State::kOpen) return progress.state;
+    read_bytes_ += progress.bytes;
+    words_.push_back(word);
+    RETURN_IF_ERROR(output.place(word.block, std::span(&word.run, 1)));
+    if (word.settles == 0) return progress.state;
+    RETURN_IF_ERROR(output.settle());
+    for (const Word& settled : words_) on_settled_(settled);
+    return progress.state;
+  }
+  uint64_t read_bytes() const override { return read_bytes_; }
+  void shut_down() override { stream_->shut_down(); }
+
+ private:
+  const std::unique_ptr<VmmStream> stream_;
+  const std::function<void(const Word&)> on_settled_;
+  std::vector<Word> words_;
+  uint64_t read_bytes_ = 0;
+};
+
+// Lanes over a real transport, from one guest's memory to the other's.
+class PageLaneTest : public testing::TestWithParam<Wire> {
+ protected:
+  void SetUp() override {
+    if (!PlacingRig::can_run(GetParam())) GTEST_SKIP() << "no io_uring here";
+    source_.fill(random_contents(1));
+    for (size_t lane = 0; lane < kLanes; ++lane)
+      rigs_.push_back(std::make_unique<PlacingRig>(
+          destination_, RigOptions{.wire = GetParam(), .source = &source_}));
+    for (const uint64_t pages : kBlockPages) placed_.add_block(pages * kBasePageBytes);
+    receivers_ = std::make_unique<PageReceivers>(there_);
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      SocketPair pair = make_socket_pair();
+      vmm_.push_back(std::move(pair.theirs));
+      channels_.push_back(std::make_unique<WordChannel>(
+          make_unix_stream(std::move(pair.ours)).value(), [this](const Word& word) {
+            for (uint64_t i = 0; i < word.run.page_count; ++i)
+              wrong_ += is_there(word.block, word.run.first_page + i) ? 0 : 1;
+          }));
+      receivers_->serve(rigs_[lane]->take_destination_end());
+      lane_blocks_.push_back(rigs_[lane]->placed_blocks());
+    }
+  }
+  // Each has to have its own transport's regions.
+  std::vector<PageLane::Parts> parts() {
+    std::vector<PageLane::Parts> lanes;
+    for (size_t lane = 0; lane < kLanes; ++lane)
+      lanes.push_back({rigs_[lane]->source_end(), *channels_[lane], lane_blocks_[lane], placed_});
+    return lanes;
+  }
+  void say(size_t lane, const Word& word) {
+    ASSERT_TRUE(write_all(vmm_[lane].get(), std::as_bytes(std::span(&word, 1))));
+  }
+  bool is_there(uint32_t block, uint64_t page) const {
+    return destination_.read_page(block, page) == source_.read_page(block, page);
+  }
+
+  Guest source_;
+  Guest destination_;
+  Interruption here_;
+  Interruption there_;
+  std::vector<std::unique_ptr<PlacingRig>> rigs_;
+  std::vector<std::vector<PlacingSender::Block>> lane_blocks_;
+  PlacedPages placed_;
+  std::unique_ptr<PageReceivers> receivers_;
+  std::vector<UniqueFd> vmm_;
+  std::vector<std::unique_ptr<WordChannel>> channels_;
+  std::atomic<int> wrong_{0};
+};
+INSTANTIATE_TEST_SUITE_P(Over, PageLaneTest, testing::Values(Wire::kLoopback, Wire::kTcp));
+
+TEST_P(PageLaneTest, HasEveryPageInPlaceWhenItHasSettled) {
+  PageLanes lanes(parts(), here_);
+  // Block 2 has 1200 pages; each lane has a third of it, of runs longer than one operation.
+  for (uint64_t at = 0; at < 400; at += 100) {
+    for (size_t lane = 0; lane < kLanes; ++lane)
+      say(lane, {2, {lane * 400 + at, 100}, at % 200 == 0 ? 0U : 1U});
+  }
+  say(0, {1, {3, 1}, 0});
+
+  for (UniqueFd& vmm : vmm_) vmm.reset();
+  lanes.end();
+
+  EXPECT_EQ(lanes.read_bytes(), 13 * sizeof(Word));
+  EXPECT_EQ(wrong_, 0);
+  EXPECT_TRUE(here_.check());
+  EXPECT_TRUE(there_.check());
+  for (uint64_t page = 0; page < 1200; ++page)
+    EXPECT_TRUE(is_there(2, page) && placed_.test(2, page)) << page;
+  EXPECT_TRUE(is_there(1, 3) && placed_.test(1, 3));
+  EXPECT_FALSE(placed_.test(1, 2) || placed_.test(1, 4));
+  EXPECT_EQ(lanes.placed_bytes(), 1201 * kBasePageBytes);
+}
+
+TEST_P(PageLaneTest, EndsAllLanesWhenOneIsLost) {
+  PageLanes lanes(parts(), here_);
+  receivers_->close();
+  // Where it has noticed by itself, nobody reads this any more.
+  const Word word{2, {0, 100}, 1};
+  (void)write_all(vmm_[0].get(), std::as_bytes(std::span(&word, 1)));
+
+  while (!here_.raised()) std::this_thread::yield();
+  lanes.end();
+
+  EXPECT_FALSE(here_.check());
+  EXPECT_TRUE(there_.check()) << "who closes lanes does not call that a loss";
+}
+
+TEST_P(PageLaneTest, RaisesAtTheDestinationWhatBreaksALane) {
+  rigs_[1]->source_end().shut_down();
+
+  while (!there_.raised()) std::this_thread::yield();
+
+  EXPECT_FALSE(there_.check());
+}
+
+TEST_P(PageLaneTest, EndsIdleLanesWithoutAnError) {
+  receivers_->close();
+
+  EXPECT_TRUE(there_.check());
+}
+
+TEST(PlacedPages, KnowsRunsAcrossWords) {
+  PlacedPages placed;
+  placed.add_block(300 * kBasePageBytes);
+  placed.set(0, {60, 140});
+  placed.set(0, {299, 1});
+
+  for (uint64_t page = 0; page < 300; ++page)
+    EXPECT_EQ(placed.test(0, page), (page >= 60 && page < 200) || page == 299) << page;
+}
+
+}  // namespace
+}  // namespace godwit::relay
