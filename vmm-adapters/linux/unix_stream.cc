@@ -161,14 +161,19 @@ UnixListener::~UnixListener() {
   ::unlink(path_.c_str());
 }
 
-Result<UniqueFd> UnixListener::accept() {
+Result<UniqueFd> UnixListener::accept(Deadline deadline) {
   std::array<pollfd, 2> descriptors{};
   descriptors[0] = {.fd = socket_.get(), .events = POLLIN, .revents = 0};
   descriptors[1] = {.fd = stop_.fd(), .events = POLLIN, .revents = 0};
   while (true) {
-    if (::poll(descriptors.data(), descriptors.size(), -1) < 0) {
+    const int ready = ::poll(descriptors.data(), descriptors.size(), milliseconds_until(deadline));
+    if (ready < 0) {
       if (errno == EINTR) continue;
       return fail_errno(errno, "wait at {}", path_);
+    }
+    if (ready == 0) {
+      if (Clock::now() < deadline) continue;
+      return fail(Errc::kTimeout, "nobody connects to {}", path_);
     }
     if (descriptors[1].revents != 0) return fail(Errc::kCancelled, "asked to stop");
     UniqueFd socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));

@@ -37,8 +37,8 @@ class UnixListener {
   UnixListener(const UnixListener&) = delete;
   UnixListener& operator=(const UnixListener&) = delete;
 
-  // Errors: kCancelled after shut_down().
-  Result<UniqueFd> accept();
+  // Errors: kCancelled after shut_down(); kTimeout.
+  Result<UniqueFd> accept(Deadline deadline = Deadline::max());
 
   // Thread: any.
   void shut_down() { stop_.raise(); }
