@@ -27,6 +27,12 @@ Status take_settings_back(qemu::QmpClient& client, Deadline deadline) {
   qemu::Json off = {{"capability", "x-ignore-shared"}, {"state", false}};
   RETURN_IF_ERROR(client.execute("migrate-set-capabilities",
                                  {{"capabilities", qemu::Json::array({off})}}, deadline));
+  // The same of this one, with which QEMU would not migrate into a single connection.
+  if (qemu::wait_cleaned_up(client, deadline)) {
+    off["capability"] = "multifd";
+    static_cast<void>(client.execute("migrate-set-capabilities",
+                                     {{"capabilities", qemu::Json::array({off})}}, deadline));
+  }
   // A machine that has no such property sends it anyway.
   static_cast<void>(qemu::send_description(client, deadline));
   // Not an error when it is not there: QEMU has used it up, or never got it.

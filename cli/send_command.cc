@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <future>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -138,12 +139,19 @@ Result<MigrationReport> migrate(const SendOptions& options, InterruptWatcher& in
 
 // What only a migration that we run ourselves has.
 Status check_channel_options(const SendOptions& options) {
-  for (const auto& [given, name] :
-       {std::pair(options.post_copy != "never", "--post-copy"),
-        std::pair(options.verify, "--verify"), std::pair(options.lanes != 0, "--lanes")}) {
+  for (const auto& [given, name] : {std::pair(options.post_copy != "never", "--post-copy"),
+                                    std::pair(options.verify, "--verify")}) {
     if (given) return fail(Errc::kRefused, "{} needs --mode direct", name);
   }
+  if (options.lanes > relay::kPageLanesMax)
+    return fail(Errc::kRefused, "--mode channel has at most {} --lanes", relay::kPageLanesMax);
   return {};
+}
+
+// One lane is that of QEMU's stream, whose pages need no channels beside it then.
+std::optional<size_t> page_channels(uint32_t lanes) {
+  if (lanes == 0) return std::nullopt;
+  return lanes == 1 ? 0 : lanes;
 }
 
 // QEMU migrates the guest by itself, through us.
@@ -167,8 +175,9 @@ Result<MigrationReport> migrate_by_channel(const SendOptions& options, Interrupt
   ProgressDisplay display(style_of_stderr(), write_stderr);
   AgentSession agent(as_source(options, command), watchers, display);
   RETURN_IF_ERROR(begin_session(agent, session, options, security));
-  ChannelSource migration({*guest, lanes.rails, *control, agent, agent},
-                          {.session = session, .software = kVersion});
+  ChannelSource migration(
+      {*guest, lanes.rails, *control, agent, agent},
+      {.session = session, .software = kVersion, .page_channels = page_channels(options.lanes)});
   interrupts.set_action([&] { migration.cancel(); });
   MigrationReport report = migration.run();
   interrupts.set_action({});
@@ -261,7 +270,9 @@ void add_tuning_options(CLI::App& command, SendOptions& options) {
                   "What the pages may take of the link, e.g. 10Gbit or 1.5GB/s")
       ->check(understood_by(parse_rate, "RATE"));
   command
-      .add_option("--lanes", options.lanes, "Connections that carry pages (default: by the CPUs)")
+      .add_option("--lanes", options.lanes,
+                  "Connections that carry pages (default: by the CPUs); in channel mode, more than "
+                  "one: multifd channels of QEMU's (docs/channel.md)")
       ->check(CLI::Range(1U, kLanesMax))
       ->type_name("N");
   command.add_flag("--verify", options.verify,

@@ -8,10 +8,12 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "engine/base/result.h"
 #include "engine/base/time.h"
 #include "engine/memory/guest_memory.h"
+#include "engine/page_channel.h"
 #include "engine/page_extractor.h"
 #include "engine/relay/relay_destination.h"
 #include "engine/vmm_stream.h"
@@ -36,6 +38,16 @@ struct ChannelProgress {
   uint64_t zero_pages = 0;
 };
 
+// Channels beside its stream by which the VMM is to send pages, if it can.
+struct WantedChannels {
+  size_t count = 0;
+  std::vector<BlockDescription> blocks;  // whose memory is in reach at both ends
+};
+struct BegunChannels {
+  std::vector<PageChannel*> channels;  // as many as wanted, or none
+  std::string note;                    // why none, where some were wanted
+};
+
 // The guest on the host that it leaves.
 //
 // Thread: one; stream() may be used by others.
@@ -47,13 +59,18 @@ class ChannelSourceGuest {
 
   // Our end of the channel that the VMM will write into.
   virtual VmmStream& stream() = 0;
-  virtual MakePageExtractor page_extractor() const = 0;
+  // The guest outlives what it makes.
+  virtual MakePageExtractor page_extractor() = 0;
   // Shared memory that its pages can be sent from; null: they are taken from the stream, and why.
   virtual const GuestMemory* memory() const = 0;
   virtual const std::string& memory_note() const = 0;
 
-  // The VMM begins to migrate.
-  virtual Status begin() = 0;
+  // Beside its stream, where nobody says how many.
+  virtual size_t channels_by_default() const = 0;
+
+  // The VMM begins to migrate; from the return on, stream() and the channels can be read.
+  // Ownership: the channels are the guest's.
+  virtual Result<BegunChannels> begin(const WantedChannels& wanted) = 0;
   virtual Result<ChannelProgress> progress() = 0;
 
   // Since when the guest stands still; none as long as it runs.

@@ -60,9 +60,15 @@ Status ChannelSource::migrate() {
   enter(SourceState::kPrecopy);
   streaming_since_ = Clock::now();
   report_.setup_ms = to_milliseconds(streaming_since_ - begin_);
+  const Result<std::vector<PageChannel*>> channels = begin();
+  if (!channels) {
+    // Nothing is carried yet whose end would tell the destination.
+    (void)relay_.link().send(Abort{channels.error().code, to_string(channels.error())});
+    return tl::unexpected<Error>(channels.error());
+  }
   Result<relay::StreamTraffic> traffic;
   {
-    const std::jthread carrying([&] { traffic = relay_.carry(); });
+    const std::jthread carrying([&] { traffic = relay_.carry(*channels); });
     const Status migrated = wait_for_vmm();
     // A stream that has not ended by itself ends here.
     if (!migrated) {
@@ -79,9 +85,27 @@ Status ChannelSource::migrate() {
   return hand_over();
 }
 
+// By channels for its pages, where there are lanes for them.
+Result<std::vector<PageChannel*>> ChannelSource::begin() {
+  const size_t count = options_.page_channels.value_or(parts_.guest.channels_by_default());
+  WantedChannels wanted;
+  Status lanes;
+  if (count > 0) wanted.blocks = relay_.blocks_in_reach();
+  if (!wanted.blocks.empty()) lanes = relay_.open_page_lanes(count);
+  if (!wanted.blocks.empty() && lanes) wanted.count = count;
+  ASSIGN_OR_RETURN(BegunChannels begun, parts_.guest.begin(wanted));
+  if (!lanes) begun.note = to_string(lanes.error());
+  if (!begun.channels.empty()) {
+    report_.transport_note =
+        fmt::format("pages come by {} channels of QEMU's", begun.channels.size());
+  } else if (!begun.note.empty()) {
+    report_.transport_note = "pages come by one channel of QEMU's: " + begun.note;
+  }
+  return begun.channels;
+}
+
 // Until it has written everything.
 Status ChannelSource::wait_for_vmm() {
-  RETURN_IF_ERROR(parts_.guest.begin());
   for (int looks = 0;; ++looks) {
     RETURN_IF_ERROR(relay_.interruption().check());
     ASSIGN_OR_RETURN(const ChannelProgress progress, parts_.guest.progress());

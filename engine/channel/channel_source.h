@@ -3,6 +3,7 @@
 // A guest that its VMM moves by itself, at the host that it leaves.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,9 @@ struct ChannelOptions {
   std::string session;   // 16 hex digits; of the source
   std::string software;  // "godwit 0.1.0"
   Clock::duration peer_timeout = seconds(10);
+  // By which the VMM sends pages, where they can go from memory to memory; 0: by its stream. At
+  // most relay::kPageLanesMax; none: as many as the guest's VMM is best with.
+  std::optional<size_t> page_channels = {};
 };
 
 // Thread: run() by one, cancel() by any.
@@ -43,6 +47,7 @@ class ChannelSource {
 
  private:
   Status migrate();
+  Result<std::vector<PageChannel*>> begin();
   Status wait_for_vmm();
   void tell_progress(const ChannelProgress& progress);
   Status hand_over();

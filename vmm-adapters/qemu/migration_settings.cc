@@ -3,6 +3,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <string_view>
 #include <thread>
@@ -14,6 +15,7 @@ namespace {
 constexpr int64_t kBytesPerSecondMax = int64_t{1} << 40;
 
 constexpr std::string_view kIgnoreShared = "x-ignore-shared";
+constexpr std::string_view kMultifd = "multifd";
 
 bool wanted_on(std::string_view capability, Side side) {
   if (capability == "events") return true;
@@ -59,7 +61,7 @@ Result<MigrationSettings> MigrationSettings::apply(QmpClient& client, Side side,
   }
   if (side == Side::kDestination) return settings;
   RETURN_IF_ERROR(
-      settings.set_parameters(client, {{"max-bandwidth", kBytesPerSecondMax}}, deadline));
+      settings.set_or_restore(client, {{"max-bandwidth", kBytesPerSecondMax}}, deadline));
   // A machine without the property sends its description, which costs a little time.
   const Result<bool> left_out = leave_description_out(client, deadline);
   settings.description_left_out_ = left_out && *left_out;
@@ -76,8 +78,25 @@ Result<MigrationSettings> MigrationSettings::apply_for_channel(QmpClient& client
   Json parameters = {
       {"max-bandwidth", limits.max_bandwidth_bytes_per_s.value_or(kBytesPerSecondMax)}};
   if (limits.downtime_limit_ms) parameters["downtime-limit"] = *limits.downtime_limit_ms;
-  RETURN_IF_ERROR(settings.set_parameters(client, parameters, deadline));
+  RETURN_IF_ERROR(settings.set_or_restore(client, parameters, deadline));
   return settings;
+}
+
+Status MigrationSettings::use_channels(QmpClient& client, size_t count, Deadline deadline) {
+  RETURN_IF_ERROR(switch_capabilities(
+      client,
+      [](std::string_view name) { return name == kMultifd || wanted_on(name, Side::kSource); },
+      deadline));
+  return set_parameters(client,
+                        {{"multifd-channels", count},
+                         {"multifd-compression", "none"},
+                         {"zero-page-detection", "legacy"}},
+                        deadline);
+}
+
+Status MigrationSettings::use_one_channel(QmpClient& client, Deadline deadline) {
+  return switch_capabilities(
+      client, [](std::string_view name) { return wanted_on(name, Side::kSource); }, deadline);
 }
 
 Status MigrationSettings::switch_capabilities(QmpClient& client,
@@ -85,38 +104,43 @@ Status MigrationSettings::switch_capabilities(QmpClient& client,
                                               Deadline deadline) {
   ASSIGN_OR_RETURN(Json capabilities, client.execute("query-migrate-capabilities", {}, deadline));
   Json changes = Json::array();
+  Json before = capabilities_before_;
   for (const Json& item : capabilities) {
     const std::string name = string_or(item, "capability", "");
     const bool on = wanted(name);
     if (is_true(item, "state") == on) continue;
-    capabilities_before_.push_back(item);
+    const bool known = std::ranges::any_of(
+        before, [&](const Json& other) { return string_or(other, "capability", "") == name; });
+    if (!known) before.push_back(item);
     changes.push_back({{"capability", name}, {"state", on}});
   }
   if (changes.empty()) return {};
-  const Result<Json> set =
-      client.execute("migrate-set-capabilities", {{"capabilities", changes}}, deadline);
-  if (set) return {};
-  capabilities_before_ = Json::array();  // QEMU switches all of them or none
-  return tl::unexpected<Error>(set.error());
+  // QEMU switches all of them or none.
+  RETURN_IF_ERROR(
+      client.execute("migrate-set-capabilities", {{"capabilities", changes}}, deadline));
+  capabilities_before_ = std::move(before);
+  return {};
+}
+
+Status MigrationSettings::set_parameters(QmpClient& client, const Json& wanted, Deadline deadline) {
+  ASSIGN_OR_RETURN(const Json now, client.execute("query-migrate-parameters", {}, deadline));
+  Json changes = Json::object();
+  for (const auto& [name, value] : wanted.items()) {
+    const Json& before = field(now, name.c_str());
+    if (before.is_null() || before == value) continue;
+    if (!parameters_before_.contains(name)) parameters_before_[name] = before;
+    changes[name] = value;
+  }
+  if (changes.empty()) return {};
+  RETURN_IF_ERROR(client.execute("migrate-set-parameters", changes, deadline));
+  return {};
 }
 
 // Where it fails, everything is as it was.
-Status MigrationSettings::set_parameters(QmpClient& client, const Json& wanted, Deadline deadline) {
-  Result<Json> now = client.execute("query-migrate-parameters", {}, deadline);
-  Json changes = Json::object();
-  if (now) {
-    for (const auto& [name, value] : wanted.items()) {
-      const Json& before = field(*now, name.c_str());
-      if (before == value) continue;
-      if (!before.is_null()) parameters_before_[name] = before;
-      changes[name] = value;
-    }
-    if (changes.empty()) return {};
-    now = client.execute("migrate-set-parameters", changes, deadline);
-  }
-  if (now) return {};
-  static_cast<void>(restore(client, deadline));
-  return tl::unexpected<Error>(now.error());
+Status MigrationSettings::set_or_restore(QmpClient& client, const Json& wanted, Deadline deadline) {
+  const Status set = set_parameters(client, wanted, deadline);
+  if (!set) static_cast<void>(restore(client, deadline));
+  return set;
 }
 
 Status MigrationSettings::restore(QmpClient& client, Deadline deadline) {
@@ -179,6 +203,24 @@ Result<std::string> wait_run_state_after_migration(QmpClient& client, Deadline d
     std::string state = string_or(answer, "status", "unknown");
     if (state != "finish-migrate") return state;
     if (Clock::now() > deadline) return fail(Errc::kTimeout, "QEMU does not finish its migration");
+    std::this_thread::yield();
+  }
+}
+
+// QEMU ends its multifd threads after it has called a migration failed, and only if multifd is
+// still on then: whoever turns it off in between makes it crash. The last thing that it does is to
+// take the migration from the list of what can be yanked.
+Status wait_cleaned_up(QmpClient& client, Deadline deadline) {
+  while (true) {
+    const Result<Json> instances = client.execute("query-yank", {}, deadline);
+    // Before 6.0 there is no such list.
+    if (!instances && instances.error().code == Errc::kGuest) return {};
+    RETURN_IF_ERROR(instances);
+    const bool listed = std::ranges::any_of(*instances, [](const Json& instance) {
+      return string_or(instance, "type", "") == "migration";
+    });
+    if (!listed) return {};
+    if (Clock::now() > deadline) return fail(Errc::kTimeout, "QEMU does not end its migration");
     std::this_thread::yield();
   }
 }

@@ -30,6 +30,12 @@ class MigrationSettings {
   static Result<MigrationSettings> apply_for_channel(QmpClient& client, Side side,
                                                      const Limits& limits, Deadline deadline);
 
+  // The same, with pages of the source's in so many channels beside the stream, from where they can
+  // be taken by their headers: uncompressed, and pages that are zero left to the stream. Afterwards
+  // use_one_channel() puts this back, whether it went well or not.
+  Status use_channels(QmpClient& client, size_t count, Deadline deadline);
+  Status use_one_channel(QmpClient& client, Deadline deadline);
+
   // Puts everything back. Idempotent.
   Status restore(QmpClient& client, Deadline deadline);
 
@@ -45,7 +51,9 @@ class MigrationSettings {
 
   Status switch_capabilities(QmpClient& client, const std::function<bool(std::string_view)>& wanted,
                              Deadline deadline);
+  // Those that this QEMU has.
   Status set_parameters(QmpClient& client, const Json& wanted, Deadline deadline);
+  Status set_or_restore(QmpClient& client, const Json& wanted, Deadline deadline);
 
   Json capabilities_before_ = Json::array();
   Json parameters_before_ = Json::object();
@@ -86,6 +94,10 @@ Result<MigrationStatus> query_migration(QmpClient& client, Deadline deadline);
 // QEMU announces the end of a migration a moment before its run state leaves "finish-migrate", in
 // which it refuses to go on; there is no event for that. Returns the run state after it.
 Result<std::string> wait_run_state_after_migration(QmpClient& client, Deadline deadline);
+
+// Returns when nothing of a migration that is settled is left in QEMU: before multifd is turned
+// off.
+Status wait_cleaned_up(QmpClient& client, Deadline deadline);
 
 // Makes QEMU's migration be over, one way or the other: cancels it where it is not. The guest may
 // be told to go on then.

@@ -5,8 +5,11 @@
 #include <utility>
 
 #include "engine/base/check.h"
+#include "vmm-adapters/linux/awaited_stream.h"
 #include "vmm-adapters/linux/unix_stream.h"
 #include "vmm-adapters/qemu/guest_ram.h"
+#include "vmm-adapters/qemu/identity.h"
+#include "vmm-adapters/qemu/multifd_source.h"
 #include "vmm-adapters/qemu/qemu_page_extractor.h"
 #include "vmm-adapters/qemu/refusals.h"
 
@@ -23,11 +26,16 @@ class QemuChannelSource final : public ChannelSourceGuest {
 
   Status set_up();
 
-  VmmStream& stream() override { return *stream_; }
-  MakePageExtractor page_extractor() const override { return qemu::make_page_extractor; }
+  VmmStream& stream() override { return stream_; }
+  MakePageExtractor page_extractor() override {
+    return [this](const std::vector<BlockDescription>& blocks) {
+      return qemu::make_page_extractor_with_channels(blocks, meeting_);
+    };
+  }
   const GuestMemory* memory() const override { return ram_ ? &ram_->memory() : nullptr; }
   const std::string& memory_note() const override { return memory_note_; }
-  Status begin() override;
+  size_t channels_by_default() const override;
+  Result<BegunChannels> begin(const WantedChannels& wanted) override;
   Result<ChannelProgress> progress() override;
   std::optional<Clock::time_point> stopped_at() override { return stopped_at_; }
   Status resume() override;
@@ -36,14 +44,20 @@ class QemuChannelSource final : public ChannelSourceGuest {
  private:
   Deadline command_deadline() const { return deadline_in(options_.command_timeout); }
   void note_stop(const std::string& run_state);
+  Status begin_with_channels(const WantedChannels& wanted);
+  Status begin_with_stream();
 
   const QemuOptions options_;
   const qemu::MigrationSettings::Limits limits_;
   std::unique_ptr<QmpClient> client_;
+  pid_t process_ = 0;
+  qemu::Version version_{};
   std::optional<qemu::GuestRam> ram_;
   std::string memory_note_;
   std::optional<qemu::MigrationSettings> settings_;
-  std::unique_ptr<VmmStream> stream_;
+  AwaitedStream stream_;
+  qemu::MultifdMeeting meeting_;
+  std::vector<std::unique_ptr<qemu::MultifdChannel>> channels_;
   std::optional<Clock::time_point> stopped_at_;
   bool begun_ = false;
   bool released_ = false;
@@ -53,10 +67,10 @@ Status QemuChannelSource::set_up() {
   ASSIGN_OR_RETURN(client_, QmpClient::connect(options_.qmp_path, command_deadline()));
   RETURN_IF_ERROR(qemu::check_run_state(*client_, "running", command_deadline()));
   RETURN_IF_ERROR(qemu::check_migratable(*client_, command_deadline()));
-  ASSIGN_OR_RETURN(const pid_t pid,
-                   options_.pid ? Result<pid_t>(*options_.pid) : client_->peer_pid());
+  ASSIGN_OR_RETURN(version_, qemu::query_version(*client_, command_deadline()));
+  ASSIGN_OR_RETURN(process_, options_.pid ? Result<pid_t>(*options_.pid) : client_->peer_pid());
   Result<qemu::GuestRam> ram =
-      qemu::GuestRam::open(*client_, pid, qemu::RamChoice::kShared, command_deadline());
+      qemu::GuestRam::open(*client_, process_, qemu::RamChoice::kShared, command_deadline());
   if (ram) {
     ram_ = std::move(*ram);
   } else {
@@ -64,19 +78,53 @@ Status QemuChannelSource::set_up() {
   }
   ASSIGN_OR_RETURN(settings_, qemu::MigrationSettings::apply_for_channel(
                                   *client_, qemu::Side::kSource, limits_, command_deadline()));
-  ASSIGN_OR_RETURN(UniqueFd channel, qemu::give_channel(*client_, command_deadline()));
-  ASSIGN_OR_RETURN(stream_, make_unix_stream(std::move(channel)));
   return {};
 }
 
 QemuChannelSource::~QemuChannelSource() {
-  if (settings_ && !released_ && client_->usable())
-    static_cast<void>(settings_->restore(*client_, command_deadline()));
+  if (!settings_ || released_ || !client_->usable()) return;
+  // Better wrong settings than a guest that is lost.
+  if (!qemu::wait_cleaned_up(*client_, command_deadline())) return;
+  static_cast<void>(settings_->restore(*client_, command_deadline()));
 }
 
-Status QemuChannelSource::begin() {
+size_t QemuChannelSource::channels_by_default() const {
+  return version_ < qemu::kMultifdSince ? 0 : 2;
+}
+
+Result<BegunChannels> QemuChannelSource::begin(const WantedChannels& wanted) {
   client_->forget_events();
   begun_ = true;
+  BegunChannels begun;
+  if (wanted.count > 0) {
+    const Status status = begin_with_channels(wanted);
+    for (const auto& channel : channels_) begun.channels.push_back(channel.get());
+    if (status) return begun;
+    begun.note = to_string(status.error());
+    RETURN_IF_ERROR(qemu::settle_migration(*client_, command_deadline()));
+    RETURN_IF_ERROR(qemu::wait_cleaned_up(*client_, command_deadline()));
+    RETURN_IF_ERROR(settings_->use_one_channel(*client_, command_deadline()));
+  }
+  RETURN_IF_ERROR(begin_with_stream());
+  return begun;
+}
+
+// Where it fails, the guest runs.
+Status QemuChannelSource::begin_with_channels(const WantedChannels& wanted) {
+  RETURN_IF_ERROR(qemu::check_multifd(*client_, version_, wanted.blocks, command_deadline()));
+  RETURN_IF_ERROR(settings_->use_channels(*client_, wanted.count, command_deadline()));
+  ASSIGN_OR_RETURN(qemu::MultifdConnections connections,
+                   qemu::begin_multifd(*client_, process_, options_.qmp_path, wanted, meeting_,
+                                       command_deadline()));
+  stream_.connect(std::move(connections.main));
+  channels_ = std::move(connections.channels);
+  return {};
+}
+
+Status QemuChannelSource::begin_with_stream() {
+  ASSIGN_OR_RETURN(UniqueFd channel, qemu::give_channel(*client_, command_deadline()));
+  ASSIGN_OR_RETURN(std::unique_ptr<VmmStream> stream, make_unix_stream(std::move(channel)));
+  stream_.connect(std::move(stream));
   RETURN_IF_ERROR(client_->execute("migrate", {{"uri", qemu::kChannelUri}}, command_deadline()));
   return {};
 }
@@ -130,7 +178,9 @@ Status QemuChannelSource::resume() {
     client_->disconnect();
     ASSIGN_OR_RETURN(client_, QmpClient::connect(options_.qmp_path, command_deadline()));
   }
-  stream_->shut_down();
+  // QEMU's threads may wait for us to read.
+  stream_.shut_down();
+  for (const auto& channel : channels_) channel->shut_down();
   RETURN_IF_ERROR(qemu::settle_migration(*client_, deadline_in(options_.state_timeout)));
   ASSIGN_OR_RETURN(const qemu::Json status,
                    client_->execute("query-status", {}, command_deadline()));

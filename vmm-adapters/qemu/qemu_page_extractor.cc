@@ -16,8 +16,9 @@ namespace {
 
 class QemuPageExtractor final : public PageExtractor {
  public:
-  explicit QemuPageExtractor(const std::vector<BlockDescription>& blocks)
+  QemuPageExtractor(const std::vector<BlockDescription>& blocks, MultifdMeeting* meeting)
       : blocks_(blocks),
+        meeting_(meeting),
         parser_(stream::StreamParser::Options{}),
         writer_(stream::StreamWriter::Channel::kMain, parser_.blocks()) {}
 
@@ -35,8 +36,13 @@ class QemuPageExtractor final : public PageExtractor {
   void pass_from_here_on(std::string why);
   Status bring_into_step(Output& output);
   void keep_last_page();
+  bool has_channels() const { return meeting_ != nullptr && meeting_->is_expected(); }
+  Status check_blocks() const;
+  Status meet_channels(Output& output);
 
   const std::vector<BlockDescription> blocks_;
+  MultifdMeeting* const meeting_;
+  bool syncs_have_records_ = false;  // of their own: otherwise each end of a section is one
   stream::StreamParser parser_;
   stream::StreamWriter writer_;
   bool placing_ = true;
@@ -56,12 +62,17 @@ class QemuPageExtractor final : public PageExtractor {
 Status QemuPageExtractor::take_apart(std::span<const std::byte> piece, Output& output) {
   parser_.feed(piece);
   stream::StreamEvent event;
-  while (parser_.next(event)) RETURN_IF_ERROR(handle(event, output));
+  while (parser_.next(event)) {
+    RETURN_IF_ERROR(handle(event, output));
+    if (!placing_ && has_channels())
+      return fail(Errc::kGuest, "QEMU's stream cannot be followed beside multifd: {}", note_);
+  }
   keep_last_page();
   return {};
 }
 
 Status QemuPageExtractor::finish(Output& output) {
+  if (has_channels()) meeting_->end();
   // No record comes after what is left, and so none that could mean another block than it says.
   stream::StreamEvent event;
   return parser_.finish(event) ? output.pass_on(event.bytes) : Status{};
@@ -95,8 +106,14 @@ Status QemuPageExtractor::handle_record(const stream::StreamEvent& event,
     case stream::RamRecordType::kCompressed:
       pass_from_here_on("compression is on");
       break;
-    case stream::RamRecordType::kHook:
     case stream::RamRecordType::kMultifdFlush:
+      if (has_channels()) {
+        syncs_have_records_ = true;
+        writer_.drop(event);
+        return meet_channels(output);
+      }
+      [[fallthrough]];
+    case stream::RamRecordType::kHook:
       pass_from_here_on("pages come by other channels, too");
       break;
     case stream::RamRecordType::kPage:
@@ -120,6 +137,7 @@ Status QemuPageExtractor::handle_record(const stream::StreamEvent& event,
       }
       break;
     case stream::RamRecordType::kEndOfSection:
+      if (has_channels() && !syncs_have_records_) RETURN_IF_ERROR(meet_channels(output));
       break;
   }
   return output.pass_on(writer_.pass(event));
@@ -176,6 +194,35 @@ Status QemuPageExtractor::bring_into_step(Output& output) {
   return output.pass_on(record);
 }
 
+// A page of a block that a channel places must not be passed on here.
+Status QemuPageExtractor::check_blocks() const {
+  const bool same = std::ranges::all_of(blocks_, [&](const BlockDescription& ours) {
+    return std::ranges::any_of(parser_.blocks(), [&](const stream::RamBlock& block) {
+      return block.name == ours.name && block.size_bytes == ours.size_bytes;
+    });
+  });
+  if (same && parser_.page_bytes() == kBasePageBytes) return {};
+  return fail(Errc::kGuest, "QEMU's stream has other RAM than its multifd channels");
+}
+
+Status QemuPageExtractor::meet_channels(Output& output) {
+  RETURN_IF_ERROR(check_blocks());
+  RETURN_IF_ERROR(output.settle());
+  if (!meeting_->wait())
+    return fail(Errc::kGuest, "QEMU ended a multifd channel before its migration");
+  std::vector<std::byte> record;
+  for (const MultifdMeeting::Page& page : meeting_->take()) {
+    const auto block = std::ranges::find(parser_.blocks(), page.block, &stream::RamBlock::name);
+    if (block == parser_.blocks().end())
+      return fail(Errc::kCorrupt, "a page of RAM block '{}', which is not listed", page.block);
+    record.clear();
+    writer_.append_page(static_cast<uint32_t>(block - parser_.blocks().begin()), page.offset_bytes,
+                        page.content, record);
+    RETURN_IF_ERROR(output.pass_on(record));
+  }
+  return {};
+}
+
 void QemuPageExtractor::keep_last_page() {
   if (last_.empty()) return;
   std::memcpy(content_.data(), last_.data(), content_.size());
@@ -185,7 +232,12 @@ void QemuPageExtractor::keep_last_page() {
 }  // namespace
 
 std::unique_ptr<PageExtractor> make_page_extractor(const std::vector<BlockDescription>& blocks) {
-  return std::make_unique<QemuPageExtractor>(blocks);
+  return std::make_unique<QemuPageExtractor>(blocks, nullptr);
+}
+
+std::unique_ptr<PageExtractor> make_page_extractor_with_channels(
+    const std::vector<BlockDescription>& blocks, MultifdMeeting& meeting) {
+  return std::make_unique<QemuPageExtractor>(blocks, &meeting);
 }
 
 bool begins_migration(std::span<const std::byte> bytes) {

@@ -13,10 +13,18 @@
 #include <vector>
 
 #include "engine/page_extractor.h"
+#include "vmm-adapters/qemu/multifd_meeting.h"
 
 namespace godwit::qemu {
 
 std::unique_ptr<PageExtractor> make_page_extractor(const std::vector<BlockDescription>& blocks);
+
+// The same for a main channel that has multifd channels beside it if anybody is expected at the
+// meeting: its syncs are kept with them, and in their stead the stream has the pages of theirs that
+// cannot be placed. What would end the placing is an error then.
+// Ownership: the meeting outlives the extractor.
+std::unique_ptr<PageExtractor> make_page_extractor_with_channels(
+    const std::vector<BlockDescription>& blocks, MultifdMeeting& meeting);
 
 // Whether a stream that begins like this is the main channel of a migration.
 bool begins_migration(std::span<const std::byte> bytes);

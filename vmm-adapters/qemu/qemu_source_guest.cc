@@ -28,7 +28,7 @@ constexpr size_t kPumpBytes = 64 * kKiB;
 constexpr auto kAttachTimeout = seconds(5);
 
 // What the guest is doing as far as our own calls go.
-enum class Phase : uint8_t {
+enum class SourcePhase : uint8_t {
   kRunning = 1,
   kPaused = 2,    // stopped by us
   kSaved = 3,     // its device state was asked for: QEMU's migration must be over before it can run
@@ -75,7 +75,7 @@ class DirectSourceGuest final : public QemuSourceGuest {
   std::unique_ptr<PagemapTracker> tracker_;
   std::optional<qemu::MigrationSettings> settings_;
   UniqueFd channel_;  // our end of the channel that QEMU will write its state into
-  Phase phase_ = Phase::kRunning;
+  SourcePhase phase_ = SourcePhase::kRunning;
 };
 
 Status DirectSourceGuest::set_up() {
@@ -126,8 +126,8 @@ Status DirectSourceGuest::set_up_tracker() {
 
 DirectSourceGuest::~DirectSourceGuest() {
   if (tracker_ != nullptr) static_cast<void>(tracker_->stop());
-  if (settings_ && phase_ != Phase::kReleased && reconnect_if_broken()) {
-    if (phase_ == Phase::kSaved) static_cast<void>(settle_migration());
+  if (settings_ && phase_ != SourcePhase::kReleased && reconnect_if_broken()) {
+    if (phase_ == SourcePhase::kSaved) static_cast<void>(settle_migration());
     static_cast<void>(settings_->restore(*client_, command_deadline()));
   }
 }
@@ -138,8 +138,9 @@ Result<std::string> DirectSourceGuest::run_state() {
 }
 
 Status DirectSourceGuest::pause() {
-  CHECK(phase_ == Phase::kRunning);
-  phase_ = Phase::kPaused;  // from here on: also when the answer does not come, it may have stopped
+  CHECK(phase_ == SourcePhase::kRunning);
+  phase_ = SourcePhase::kPaused;  // from here on: also when the answer does not come, it may have
+                                  // stopped
   // QEMU answers when the vCPUs stand and all block I/O has been drained and flushed.
   RETURN_IF_ERROR(client_->execute("stop", {}, command_deadline()));
   ASSIGN_OR_RETURN(std::string state, run_state());
@@ -150,13 +151,13 @@ Status DirectSourceGuest::pause() {
 }
 
 Status DirectSourceGuest::resume() {
-  CHECK(phase_ != Phase::kReleased);
-  if (phase_ == Phase::kRunning) return {};
+  CHECK(phase_ != SourcePhase::kReleased);
+  if (phase_ == SourcePhase::kRunning) return {};
   RETURN_IF_ERROR(reconnect_if_broken());
-  if (phase_ == Phase::kSaved) {
+  if (phase_ == SourcePhase::kSaved) {
     RETURN_IF_ERROR(settle_migration());
     ASSIGN_OR_RETURN(channel_, qemu::give_channel(*client_, command_deadline()));
-    phase_ = Phase::kPaused;
+    phase_ = SourcePhase::kPaused;
   }
   // More than once: a stop that was not answered in time may take effect after the first cont.
   const Deadline deadline = command_deadline();
@@ -168,7 +169,7 @@ Status DirectSourceGuest::resume() {
   if (state != "running") {
     return fail(Errc::kGuest, "the guest is in state '{}' after it was told to go on", state);
   }
-  phase_ = Phase::kRunning;
+  phase_ = SourcePhase::kRunning;
   return {};
 }
 
@@ -189,9 +190,9 @@ Status DirectSourceGuest::settle_migration() {
 }
 
 Status DirectSourceGuest::save_state(const DeviceStateSink& sink) {
-  CHECK(phase_ == Phase::kPaused);
+  CHECK(phase_ == SourcePhase::kPaused);
   client_->forget_events();
-  phase_ = Phase::kSaved;
+  phase_ = SourcePhase::kSaved;
   RETURN_IF_ERROR(client_->execute("migrate", {{"uri", qemu::kChannelUri}}, command_deadline()));
   RETURN_IF_ERROR(pump_state(sink));
   RETURN_IF_ERROR(finish_saving());
@@ -243,7 +244,7 @@ Status DirectSourceGuest::finish_saving() {
 }
 
 Status DirectSourceGuest::release() {
-  phase_ = Phase::kReleased;
+  phase_ = SourcePhase::kReleased;
   settings_->forget();
   if (options_.after_release == AfterRelease::kLeavePaused) return {};
   Result<qemu::Json> quit = client_->execute("quit", {}, command_deadline());

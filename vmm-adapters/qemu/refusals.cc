@@ -54,6 +54,17 @@ Result<Discards> query_discards(QmpClient& client, Deadline deadline) {
   return balloon ? Discards::kPossible : Discards::kNever;
 }
 
+Status check_followed_devices(QmpClient& client, Deadline deadline) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> types, query_device_types(client, deadline));
+  for (const std::string& type : types) {
+    for (const char* unfollowed : {"vfio", "virtio-mem"}) {
+      if (type.find(unfollowed) != std::string::npos)
+        return fail(Errc::kRefused, "device '{}' has state of its own among the pages", type);
+    }
+  }
+  return {};
+}
+
 Status check_devices(QmpClient& client, Deadline deadline) {
   ASSIGN_OR_RETURN(std::vector<std::string> types, query_device_types(client, deadline));
   for (const std::string& type : types) RETURN_IF_ERROR(check_device_type(type));

@@ -22,6 +22,10 @@ Status check_device_type(std::string_view type);
 // free pages).
 Result<Discards> query_discards(QmpClient& client, Deadline deadline);
 
+// kRefused when a device has a part in QEMU's migration stream that cannot be followed, so that
+// what comes after it could not be either.
+Status check_followed_devices(QmpClient& client, Deadline deadline);
+
 // Looks through all devices and network back ends.
 Status check_devices(QmpClient& client, Deadline deadline);
 

@@ -8,7 +8,7 @@
 namespace godwit::qemu::stream {
 namespace {
 
-constexpr size_t kUuidBytes = 16;
+constexpr size_t kHelloUuidBytes = 16;
 constexpr size_t kHelloUnusedBytes = 7 + 32;
 constexpr size_t kPacketUnusedBytes = 28;
 
@@ -96,7 +96,7 @@ Status MultifdParser::step(ByteReader& reader, MultifdEvent& event) {
 }
 
 Status MultifdParser::read_hello(ByteReader& reader, MultifdEvent& event) {
-  const Bytes uuid = reader.take(kUuidBytes);
+  const Bytes uuid = reader.take(kHelloUuidBytes);
   const uint8_t channel = reader.u8();
   reader.take(kHelloUnusedBytes);
   if (reader.is_short()) return {};
@@ -172,7 +172,7 @@ void MultifdParser::expect_payload(uint32_t size_bytes) {
 }
 
 void encode_multifd_hello(const MultifdHello& hello, std::vector<std::byte>& output) {
-  CHECK(hello.uuid.size() == kUuidBytes);
+  CHECK(hello.uuid.size() == kHelloUuidBytes);
   ByteWriter writer(output);
   writer.be32(kMultifdMagic);
   writer.be32(hello.version);
