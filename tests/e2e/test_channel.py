@@ -65,6 +65,17 @@ def physical_memory(qemu, folder, address, size):
     return image.read_bytes()
 
 
+@pytest.mark.parametrize("here,there", [("7.2", "10.0"), ("10.0", "7.2")])
+@pytest.mark.parametrize("kind", ["private", "memfd"])
+def test_guest_moves_to_another_version_of_qemu(folder, network, here, there, kind):
+    with scenario(folder, network, GUEST, Memory(kind=kind), here, "pc-i440fx-7.2", destination_version=there) as guests, \
+            guests.receive(*CHANNEL) as receiver, guests.send(*CHANNEL) as sender:
+        assert sender.wait() == COMPLETED, sender.output()
+        assert receiver.wait() == COMPLETED, receiver.output()
+        assert_never_two_running(guests.source, guests.destination)
+        assert_memory(guests, guests.destination, folder)
+
+
 def test_guest_in_huge_pages_moves(folder, network, huge_pages):
     with scenario(folder, network, GUEST, Memory(folder=huge_pages), "10.0") as guests, \
             guests.receive(*CHANNEL) as receiver, guests.send(*CHANNEL) as sender:

@@ -2,6 +2,7 @@
 """A boot-sector guest between two QEMUs, and what must be true of it before, during and after a move."""
 
 import contextlib
+import dataclasses
 import signal
 import time
 
@@ -83,7 +84,7 @@ class Scenario:
 
 @contextlib.contextmanager
 def scenario(folder, network, guest=None, memory=None, version="7.2", machine_type="pc", devices=NO_DEVICES,
-             pair=None, destination_options=None):
+             pair=None, destination_options=None, destination_version=None):
     """Boots the guest and starts a destination that fits it. With a pair the two live in different namespaces."""
     guest = guest or BootSector(dirty_mib=16)
     image = guest.write_image(folder / "floppy")
@@ -92,7 +93,7 @@ def scenario(folder, network, guest=None, memory=None, version="7.2", machine_ty
     source_netns = pair.source.name if pair else network.name
     destination_netns = pair.destination.name if pair else network.name
     host = pair.DESTINATION_ADDRESS if pair else "127.0.0.1"
-    options = {"machine": machine, **(destination_options or {})}
+    options = {"machine": dataclasses.replace(machine, version=destination_version or version), **(destination_options or {})}
     with Qemu(machine, "source", folder, netns=source_netns) as source, \
          Qemu(name="destination", folder=folder, incoming=True, netns=destination_netns, **options) as destination:
         source.wait_serial("AB")
