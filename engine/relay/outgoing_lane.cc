@@ -50,6 +50,11 @@ Status OutgoingLane::post(std::span<const TransferOp> operations, SourceMemory m
   }
 }
 
+Status OutgoingLane::push(const TransferOp& ring_write) {
+  RETURN_IF_ERROR(post(std::span(&ring_write, 1), SourceMemory::kFrozen));
+  return announce(ring_write.size_bytes, StreamEnd::kOpen);
+}
+
 Status OutgoingLane::announce(uint64_t size_bytes, StreamEnd end) {
   position_.filled += size_bytes;
   return send(StreamFilled{position_.filled, end});

@@ -18,6 +18,17 @@
 
 namespace godwit::relay {
 
+// Writes a piece of a ring to the same place in the receiver's. `local` begins with the ring.
+inline TransferOp write_of(RingPiece piece, const MemoryRegion& local, const RemoteRegion& remote,
+                           uint64_t tag = 0) {
+  return {.local = &local,
+          .local_offset_bytes = piece.offset_bytes,
+          .remote = remote,
+          .remote_offset_bytes = piece.offset_bytes,
+          .size_bytes = static_cast<uint32_t>(piece.size_bytes),
+          .tag = tag};
+}
+
 // Thread: one, which owns the endpoint.
 class OutgoingLane {
  public:
@@ -42,6 +53,8 @@ class OutgoingLane {
   // Waits for room in the endpoint's queue.
   Status post(std::span<const TransferOp> operations, SourceMemory memory);
 
+  // Posts what follows in the ring, and says so.
+  Status push(const TransferOp& ring_write);
   // These many more bytes are in the ring, by what was posted before.
   Status announce(uint64_t size_bytes, StreamEnd end);
 

@@ -203,12 +203,7 @@ Status PlacingSender::push_passed() {
   for (uint64_t done = 0; done < passed_bytes_;) {
     const RingPiece piece =
         piece_at(lane_.position().filled + done, parts_.ring.size(), passed_bytes_ - done);
-    operations[count++] = {.local = &parts_.local,
-                           .local_offset_bytes = piece.offset_bytes,
-                           .remote = parts_.remote,
-                           .remote_offset_bytes = piece.offset_bytes,
-                           .size_bytes = static_cast<uint32_t>(piece.size_bytes),
-                           .tag = kNoSlot};
+    operations[count++] = write_of(piece, parts_.local, parts_.remote, kNoSlot);
     done += piece.size_bytes;
   }
   RETURN_IF_ERROR(lane_.post(std::span(operations).first(count), SourceMemory::kFrozen));

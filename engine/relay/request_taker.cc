@@ -33,14 +33,7 @@ Status RequestTaker::pass_on(std::span<const std::byte> bytes) {
         std::min({lane_.room_bytes(), bytes.size(), static_cast<size_t>(kOperationBytesMax)}));
     std::ranges::copy(bytes.first(piece.size_bytes),
                       parts_.ring.begin() + static_cast<ptrdiff_t>(piece.offset_bytes));
-    const TransferOp operation{.local = &parts_.local,
-                               .local_offset_bytes = piece.offset_bytes,
-                               .remote = parts_.remote,
-                               .remote_offset_bytes = piece.offset_bytes,
-                               .size_bytes = static_cast<uint32_t>(piece.size_bytes),
-                               .tag = 0};
-    RETURN_IF_ERROR(lane_.post(std::span(&operation, 1), SourceMemory::kFrozen));
-    RETURN_IF_ERROR(lane_.announce(piece.size_bytes, StreamEnd::kOpen));
+    RETURN_IF_ERROR(lane_.push(write_of(piece, parts_.local, parts_.remote)));
     bytes = bytes.subspan(piece.size_bytes);
   }
   return {};

@@ -29,20 +29,10 @@ Result<VmmStream::State> StreamSender::read_some() {
                    parts_.stream.read(parts_.ring.subspan(piece.offset_bytes, piece.size_bytes)));
   if (progress.state == VmmStream::State::kOpen) {
     count(parts_.counter, progress.bytes);
-    RETURN_IF_ERROR(push({piece.offset_bytes, progress.bytes}));
+    RETURN_IF_ERROR(
+        lane_.push(write_of({piece.offset_bytes, progress.bytes}, parts_.local, parts_.remote)));
   }
   return progress.state;
-}
-
-Status StreamSender::push(RingPiece piece) {
-  const TransferOp operation{.local = &parts_.local,
-                             .local_offset_bytes = piece.offset_bytes,
-                             .remote = parts_.remote,
-                             .remote_offset_bytes = piece.offset_bytes,
-                             .size_bytes = static_cast<uint32_t>(piece.size_bytes),
-                             .tag = 0};
-  RETURN_IF_ERROR(lane_.post(std::span(&operation, 1), SourceMemory::kFrozen));
-  return lane_.announce(piece.size_bytes, StreamEnd::kOpen);
 }
 
 }  // namespace godwit::relay

@@ -38,7 +38,6 @@ class StreamSender {
 
  private:
   Result<VmmStream::State> read_some();
-  Status push(RingPiece piece);
 
   Parts parts_;
   OutgoingLane lane_;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm-adapters/linux/private_listener.h"
 
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -43,14 +42,6 @@ Result<UniqueFd> PrivateListener::accept(Deadline deadline) {
     ASSIGN_OR_RETURN(const pid_t peer, peer_of(socket.get()));
     if (peer == process_) return socket;
   }
-}
-
-Result<pid_t> peer_of(int socket) {
-  ucred peer{};
-  socklen_t size = sizeof peer;
-  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
-    return fail_errno(errno, "find the process at the other end of a socket");
-  return peer.pid;
 }
 
 }  // namespace godwit

@@ -43,7 +43,4 @@ class PrivateListener {
   std::unique_ptr<UnixListener> listener_;
 };
 
-// The process at the other end of a connected unix socket, as the kernel knows it.
-Result<pid_t> peer_of(int socket);
-
 }  // namespace godwit

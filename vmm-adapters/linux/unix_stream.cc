@@ -134,6 +134,14 @@ size_t peek(int socket, std::span<std::byte> first, Deadline deadline) {
   return known;
 }
 
+Result<pid_t> peer_of(int socket) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
+    return fail_errno(errno, "find the process at the other end of a socket");
+  return peer.pid;
+}
+
 Result<std::unique_ptr<VmmStream>> make_unix_stream(UniqueFd socket) {
   const int flags = ::fcntl(socket.get(), F_GETFL);
   if (flags < 0 || ::fcntl(socket.get(), F_SETFL, flags | O_NONBLOCK) != 0)

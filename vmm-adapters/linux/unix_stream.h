@@ -4,6 +4,8 @@
 // stream (QEMU: migrate unix:PATH, -incoming unix:PATH; libvirt: --migrateuri unix:///PATH).
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <memory>
 #include <span>
@@ -23,6 +25,9 @@ Result<UniqueFd> connect_unix(const std::string& path);
 // What has come of the first bytes when all of them have, the peer has closed, or time is over.
 // They are still to be read. Returns how many.
 size_t peek(int socket, std::span<std::byte> first, Deadline deadline);
+
+// The process at the other end of a connected unix socket, as the kernel knows it.
+Result<pid_t> peer_of(int socket);
 
 // As a stream; the socket is made non-blocking.
 Result<std::unique_ptr<VmmStream>> make_unix_stream(UniqueFd socket);

@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm-adapters/qemu/channel_ram.h"
 
-#include <sys/socket.h>
-
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "vmm-adapters/linux/shared_mapping.h"
+#include "vmm-adapters/linux/unix_stream.h"
 
 namespace godwit::qemu {
 namespace {
@@ -81,14 +79,11 @@ Result<SourceRam> open_source_ram(const std::string& qmp_path, Deadline deadline
 }
 
 Status check_channel_of(const GuestRam& ram, int socket) {
-  ucred peer{};
-  socklen_t size = sizeof peer;
-  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
-    return fail_errno(errno, "the process at the other end of the stream");
+  ASSIGN_OR_RETURN(const pid_t peer, peer_of(socket));
   for (const GuestBlock& block : ram.memory()) {
-    if (block.owner != peer.pid)
+    if (block.owner != peer)
       return fail(Errc::kRefused, "--qmp is of process {}, but process {} has the stream",
-                  block.owner, peer.pid);
+                  block.owner, peer);
   }
   return {};
 }

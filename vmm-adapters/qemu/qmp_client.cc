@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "engine/base/units.h"
+#include "vmm-adapters/linux/unix_stream.h"
 
 namespace godwit::qemu {
 namespace {
@@ -222,12 +223,7 @@ Result<Json> QmpClient::receive(Deadline deadline) {
 }
 
 Result<pid_t> QmpClient::peer_pid() const {
-  ucred credentials{};
-  socklen_t size = sizeof(credentials);
-  if (getsockopt(socket_.get(), SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) {
-    return fail_errno(errno, "QMP: who listens (SO_PEERCRED)");
-  }
-  return credentials.pid;
+  return peer_of(socket_.get());
 }
 
 }  // namespace godwit::qemu
