@@ -32,6 +32,10 @@ class PageExtractor {
     virtual Status clear(uint32_t block, uint64_t offset_bytes, uint64_t size_bytes) = 0;
     // Returns when all that was placed and cleared is as it has to be.
     virtual Status settle() = 0;
+    // The guest has stopped, and everything that changed since was placed: returns when it is there
+    // as it is here. To be called before anything is passed on that relies on it.
+    // Errors: kCorrupt when pages do not arrive as they are.
+    virtual Status complete() = 0;
 
    protected:
     ~Output() = default;

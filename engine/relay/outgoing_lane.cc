@@ -68,6 +68,7 @@ Status OutgoingLane::send(const LaneMessage& message) {
 Status OutgoingLane::wait_for_receiver() {
   RETURN_IF_ERROR(send(RoundEnd{++asked_}));
   while (answered_ != asked_) RETURN_IF_ERROR(wait_for_word());
+  while (in_flight_ > 0) RETURN_IF_ERROR(wait_for_completion());
   return {};
 }
 

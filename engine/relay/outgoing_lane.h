@@ -58,7 +58,8 @@ class OutgoingLane {
   // These many more bytes are in the ring, by what was posted before.
   Status announce(uint64_t size_bytes, StreamEnd end);
 
-  // Returns when the receiver has acted on every message that was sent before.
+  // Returns when the receiver has acted on every message that was sent before, and what became of
+  // everything that was posted is known.
   Status wait_for_receiver();
   Status send(const LaneMessage& message);
 

@@ -15,7 +15,10 @@ constexpr size_t kOperationsMax = 64;
 }  // namespace
 
 // Nothing goes through a ring.
-PageLane::PageLane(const Parts& parts) : parts_(parts), lane_(parts.endpoint, 0) {
+PageLane::PageLane(const Parts& parts)
+    : parts_(parts), lane_(parts.endpoint, 0, [this](const Completion& completion) {
+        parts_.torn.note(completion);
+      }) {
   operations_.reserve(kOperationsMax);
 }
 
@@ -39,7 +42,7 @@ Status PageLane::place(uint32_t block, std::span<const PageRun> runs) {
                              .remote = place.remote,
                              .remote_offset_bytes = offset,
                              .size_bytes = static_cast<uint32_t>(size),
-                             .tag = 0});
+                             .tag = TornPages::tag_of({block, offset / kBasePageBytes})});
       offset += size;
       placed_bytes_ += size;
     }
@@ -47,7 +50,6 @@ Status PageLane::place(uint32_t block, std::span<const PageRun> runs) {
   return post();
 }
 
-// A page that changes on its way (OpStatus::kTorn) will come again.
 Status PageLane::post() {
   if (operations_.empty()) return {};
   RETURN_IF_ERROR(lane_.post(operations_, SourceMemory::kLive));

@@ -18,6 +18,7 @@
 #include "engine/relay/outgoing_lane.h"
 #include "engine/relay/placed_pages.h"
 #include "engine/relay/placing_sender.h"
+#include "engine/relay/torn_pages.h"
 #include "engine/transport.h"
 
 namespace godwit::relay {
@@ -31,6 +32,7 @@ class PageLane final : PageChannel::Output {
     // Each with the guest's memory here.
     const std::vector<PlacingSender::Block>& blocks;
     PlacedPages& placed;
+    TornPages& torn;
   };
   explicit PageLane(const Parts& parts);
 

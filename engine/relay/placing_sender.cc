@@ -14,6 +14,8 @@ constexpr size_t kBatchMax = 64;
 // A slot with less room than this is left for the next: reads of a few bytes cost as much as
 // others.
 constexpr uint64_t kReadBytesMin = 64 * kKiB;
+// How often a page that does not change is sent again when it arrives damaged.
+constexpr int kAttemptsMax = 10;
 
 }  // namespace
 
@@ -21,8 +23,8 @@ PlacingSender::PlacingSender(Parts parts)
     : parts_(std::move(parts)),
       in_flight_of_slot_(kSlots),
       lane_(parts_.endpoint, parts_.ring.size(), [this](const Completion& completion) {
-        // A page that changed on its way (OpStatus::kTorn) will come again: see Block::guest.
-        if (completion.tag != kNoSlot) --in_flight_of_slot_[completion.tag];
+        if (completion.tag < kSlots) --in_flight_of_slot_[completion.tag];
+        parts_.torn.note(completion);
       }) {
   CHECK(parts_.staging.size() == kStagingBytes);
   pages_.reserve(kBatchMax);
@@ -85,26 +87,37 @@ Status PlacingSender::place(uint32_t block, uint64_t offset_bytes,
   unsettled_[block].set(page);
   sent_[block].set(page);
   placed_bytes_ += content.size();
-  const MemoryRegion* const guest = parts_.blocks[block].guest;
-  TransferOp operation{.local = guest,
-                       .local_offset_bytes = offset_bytes,
-                       .remote = parts_.blocks[block].remote,
-                       .remote_offset_bytes = offset_bytes,
-                       .size_bytes = static_cast<uint32_t>(content.size()),
-                       .tag = kNoSlot};
-  if (guest == nullptr) {
-    CHECK(content.data() >= parts_.staging.data() &&
-          content.data() + content.size() <= parts_.staging.data() + parts_.staging.size());
-    const auto at = static_cast<uint64_t>(content.data() - parts_.staging.data());
-    operation.local = &parts_.local;
-    operation.local_offset_bytes = parts_.ring.size() + at;
-    operation.tag = slot_;
-  }
+  // Guest memory has all of the page when its first part comes.
+  if (parts_.blocks[block].guest != nullptr)
+    return begins ? append(write_of_page(block, page), block) : Status{};
+  CHECK(content.data() >= parts_.staging.data() &&
+        content.data() + content.size() <= parts_.staging.data() + parts_.staging.size());
+  const auto at = static_cast<uint64_t>(content.data() - parts_.staging.data());
+  return append({.local = &parts_.local,
+                 .local_offset_bytes = parts_.ring.size() + at,
+                 .remote = parts_.blocks[block].remote,
+                 .remote_offset_bytes = offset_bytes,
+                 .size_bytes = static_cast<uint32_t>(content.size()),
+                 .tag = slot_},
+                block);
+}
+
+TransferOp PlacingSender::write_of_page(uint32_t block, uint64_t page) const {
+  return {.local = parts_.blocks[block].guest,
+          .local_offset_bytes = page * kBasePageBytes,
+          .remote = parts_.blocks[block].remote,
+          .remote_offset_bytes = page * kBasePageBytes,
+          .size_bytes = kBasePageBytes,
+          .tag = TornPages::tag_of({block, page})};
+}
+
+Status PlacingSender::append(const TransferOp& operation, uint32_t block) {
   if (extends_last(operation, block)) {
     pages_.back().size_bytes += operation.size_bytes;
     return {};
   }
-  const SourceMemory memory = guest == nullptr ? SourceMemory::kFrozen : SourceMemory::kLive;
+  const bool from_guest = operation.local != &parts_.local;
+  const SourceMemory memory = from_guest ? SourceMemory::kLive : SourceMemory::kFrozen;
   if (pages_.size() == kBatchMax || memory != pages_memory_) RETURN_IF_ERROR(post_pages());
   pages_.push_back(operation);
   pages_memory_ = memory;
@@ -115,7 +128,8 @@ Status PlacingSender::place(uint32_t block, uint64_t offset_bytes,
 bool PlacingSender::extends_last(const TransferOp& operation, uint32_t block) const {
   if (pages_.empty() || last_block_ != block) return false;
   const TransferOp& last = pages_.back();
-  return last.local == operation.local && last.tag == operation.tag &&
+  const bool same_slot = operation.tag >= kSlots || last.tag == operation.tag;
+  return last.local == operation.local && same_slot &&
          last.local_offset_bytes + last.size_bytes == operation.local_offset_bytes &&
          last.remote_offset_bytes + last.size_bytes == operation.remote_offset_bytes &&
          last.size_bytes + operation.size_bytes <= kOperationBytesMax;
@@ -124,7 +138,7 @@ bool PlacingSender::extends_last(const TransferOp& operation, uint32_t block) co
 Status PlacingSender::post_pages() {
   if (pages_.empty()) return {};
   for (const TransferOp& page : pages_) {
-    if (page.tag != kNoSlot) ++in_flight_of_slot_[page.tag];
+    if (page.tag < kSlots) ++in_flight_of_slot_[page.tag];
   }
   RETURN_IF_ERROR(lane_.post(pages_, pages_memory_));
   pages_.clear();
@@ -173,6 +187,18 @@ Status PlacingSender::settle() {
   RETURN_IF_ERROR(lane_.wait_for_receiver());
   for (PageBitmap& pages : unsettled_) pages.clear_all();
   return {};
+}
+
+Status PlacingSender::complete() {
+  for (int attempts = 1;; ++attempts) {
+    RETURN_IF_ERROR(settle());
+    const std::set<TornPages::Page> torn = parts_.torn.take();
+    if (torn.empty()) return {};
+    if (attempts == kAttemptsMax)
+      return fail(Errc::kCorrupt, "{} pages do not arrive as they were sent", torn.size());
+    for (const auto& [block, page] : torn)
+      RETURN_IF_ERROR(append(write_of_page(block, page), block));
+  }
 }
 
 Status PlacingSender::pass_on(std::span<const std::byte> bytes) {

@@ -21,6 +21,7 @@
 #include "engine/relay/outgoing_lane.h"
 #include "engine/relay/placed_pages.h"
 #include "engine/relay/stream_traffic.h"
+#include "engine/relay/torn_pages.h"
 #include "engine/transport.h"
 #include "engine/vmm_stream.h"
 
@@ -48,7 +49,8 @@ class PlacingSender final : PageExtractor::Output {
     const MemoryRegion& local;     // both
     RemoteRegion remote;           // the receiver's ring
     std::vector<Block> blocks;
-    const PlacedPages* placed_by_others = nullptr;  // lanes of page channels; null: there are none
+    TornPages& torn;                                // of the lanes of page channels as well
+    const PlacedPages* placed_by_others = nullptr;  // by those lanes; null: there are none
     std::atomic<uint64_t>* counter = nullptr;       // of the bytes read; may be null
   };
   explicit PlacingSender(Parts parts);
@@ -75,7 +77,10 @@ class PlacingSender final : PageExtractor::Output {
   Status place(uint32_t block, uint64_t offset_bytes, std::span<const std::byte> content) override;
   Status clear(uint32_t block, uint64_t offset_bytes, uint64_t size_bytes) override;
   Status settle() override;
+  Status complete() override;
 
+  TransferOp write_of_page(uint32_t block, uint64_t page) const;
+  Status append(const TransferOp& operation, uint32_t block);
   bool extends_last(const TransferOp& operation, uint32_t block) const;
   Status post_pages();
   Status send_zeroes();

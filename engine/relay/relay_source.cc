@@ -265,10 +265,11 @@ Result<StreamTraffic> RelaySource::carry_placing(std::span<std::byte> ring,
   CHECK(channels.size() <= page_lanes_.size());
   const std::vector<PlacingSender::Block> blocks = placed_blocks();
   PlacedPages placed;
+  TornPages torn;
   for (const BlockDescription& block : blocks_) placed.add_block(block.size_bytes);
   std::vector<PageLane::Parts> lanes;
   for (size_t i = 0; i < channels.size(); ++i)
-    lanes.push_back({*page_lanes_[i], *channels[i], blocks, placed});
+    lanes.push_back({*page_lanes_[i], *channels[i], blocks, placed, torn});
   PageLanes page_lanes(std::move(lanes), interruption_);
   PlacingSender sender({.endpoint = *outgoing_,
                         .stream = parts_.stream,
@@ -278,6 +279,7 @@ Result<StreamTraffic> RelaySource::carry_placing(std::span<std::byte> ring,
                         .local = *rings_[rail_].outgoing,
                         .remote = remote_[0],
                         .blocks = blocks,
+                        .torn = torn,
                         .placed_by_others = channels.empty() ? nullptr : &placed,
                         .counter = sent_of(options_.counters)});
   RETURN_IF_ERROR(relay::carry(parts_.stream, {*outgoing_, [&] { return sender.run(); }}, incoming,

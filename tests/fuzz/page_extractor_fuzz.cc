@@ -45,6 +45,7 @@ struct Found final : godwit::PageExtractor::Output {
     return {};
   }
   godwit::Status settle() override { return {}; }
+  godwit::Status complete() override { return {}; }
   bool note_is_empty() const { return extractor->note().empty(); }
   std::vector<std::byte>& page_at(uint32_t block, uint64_t offset_bytes) {
     CHECK(block < blocks.size() && offset_bytes < blocks[block].size_bytes &&

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstring>
 #include <optional>
+#include <utility>
 
 #include "engine/base/units.h"
 #include "vmm-adapters/qemu/stream/command.h"
@@ -39,6 +40,7 @@ class QemuPageExtractor final : public PageExtractor {
   bool has_channels() const { return meeting_ != nullptr && meeting_->is_expected(); }
   Status check_blocks() const;
   Status meet_channels(Output& output);
+  Status complete(Output& output);
 
   const std::vector<BlockDescription> blocks_;
   MultifdMeeting* const meeting_;
@@ -46,6 +48,7 @@ class QemuPageExtractor final : public PageExtractor {
   stream::StreamParser parser_;
   stream::StreamWriter writer_;
   bool placing_ = true;
+  bool completed_ = false;
   std::string note_;
   // Of the parser's blocks, as far as they were asked for: the index in blocks_, or none.
   std::vector<std::optional<uint32_t>> targets_;
@@ -73,6 +76,8 @@ Status QemuPageExtractor::take_apart(std::span<const std::byte> piece, Output& o
 
 Status QemuPageExtractor::finish(Output& output) {
   if (has_channels()) meeting_->end();
+  // One that breaks off before is of a guest that runs on.
+  if (parser_.ram_ended() || parser_.reason()) RETURN_IF_ERROR(complete(output));
   // No record comes after what is left, and so none that could mean another block than it says.
   stream::StreamEvent event;
   return parser_.finish(event) ? output.pass_on(event.bytes) : Status{};
@@ -91,6 +96,8 @@ Status QemuPageExtractor::handle(const stream::StreamEvent& event, Output& outpu
   if (const auto* opaque = std::get_if<stream::Opaque>(&event.what)) {
     if (opaque->cause == stream::OpaqueCause::kNotUnderstood && parser_.reason())
       pass_from_here_on(to_string(*parser_.reason()));
+    // Devices look into guest memory when they are loaded.
+    if (opaque->cause == stream::OpaqueCause::kDeviceState) RETURN_IF_ERROR(complete(output));
     if (opaque->ram_may_follow && !writer_.is_in_step()) RETURN_IF_ERROR(bring_into_step(output));
   }
   return output.pass_on(writer_.pass(event));
@@ -221,6 +228,10 @@ Status QemuPageExtractor::meet_channels(Output& output) {
     RETURN_IF_ERROR(output.pass_on(record));
   }
   return {};
+}
+
+Status QemuPageExtractor::complete(Output& output) {
+  return std::exchange(completed_, true) ? Status{} : output.complete();
 }
 
 void QemuPageExtractor::keep_last_page() {

@@ -55,7 +55,7 @@ class RecordExtractor final : public PageExtractor {
     }
     return {};
   }
-  Status finish(Output&) override { return {}; }
+  Status finish(Output& output) override { return output.complete(); }
   const std::string& note() const override { return note_; }
 
  private:
@@ -134,12 +134,14 @@ void append(std::vector<std::byte>& stream, const Record& record) {
 
 void apply(const Record& record, const BlockContents* source, BlockContents& memory) {
   if (is_passed_on(record.kind)) return;
-  const uint64_t at_bytes = record.page * kBasePageBytes + record.offset_bytes;
+  const uint64_t page_at_bytes = record.page * kBasePageBytes;
+  const uint64_t at_bytes = page_at_bytes + record.offset_bytes;
   std::byte* const there = memory[record.block].data() + at_bytes;
   if (record.kind == RecordKind::kClear) {
     std::memset(there, 0, record.size * kBasePageBytes);
   } else if (source != nullptr) {
-    std::memcpy(there, (*source)[record.block].data() + at_bytes, record.size);
+    std::memcpy(memory[record.block].data() + page_at_bytes,
+                (*source)[record.block].data() + page_at_bytes, kBasePageBytes);
   } else {
     std::memcpy(there, content_of(record).data(), record.size);
   }

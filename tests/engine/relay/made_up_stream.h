@@ -52,8 +52,8 @@ bool is_passed_on(RecordKind kind);
 // A record and what follows it.
 void append(std::vector<std::byte>& stream, const Record& record);
 
-// Guest memory after this record. `source` has what is placed where that is not taken from the
-// stream.
+// Guest memory after this record. `source` has the pages that are placed where they are not taken
+// from the stream.
 void apply(const Record& record, const BlockContents* source, BlockContents& memory);
 
 // By block and page: the index of the last record that changes it, or -1.

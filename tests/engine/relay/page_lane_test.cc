@@ -66,7 +66,7 @@ class PageLaneTest : public testing::TestWithParam<Wire> {
     source_.fill(random_contents(1));
     for (size_t lane = 0; lane < kLanes; ++lane)
       rigs_.push_back(std::make_unique<PlacingRig>(
-          destination_, RigOptions{.wire = GetParam(), .source = &source_}));
+          destination_, RigOptions{.wire = GetParam(), .faults = faults_, .source = &source_}));
     for (const uint64_t pages : kBlockPages) placed_.add_block(pages * kBasePageBytes);
     receivers_ = std::make_unique<PageReceivers>(there_);
     for (size_t lane = 0; lane < kLanes; ++lane) {
@@ -85,7 +85,8 @@ class PageLaneTest : public testing::TestWithParam<Wire> {
   std::vector<PageLane::Parts> parts() {
     std::vector<PageLane::Parts> lanes;
     for (size_t lane = 0; lane < kLanes; ++lane)
-      lanes.push_back({rigs_[lane]->source_end(), *channels_[lane], lane_blocks_[lane], placed_});
+      lanes.push_back(
+          {rigs_[lane]->source_end(), *channels_[lane], lane_blocks_[lane], placed_, torn_});
     return lanes;
   }
   void say(size_t lane, const Word& word) {
@@ -95,6 +96,7 @@ class PageLaneTest : public testing::TestWithParam<Wire> {
     return destination_.read_page(block, page) == source_.read_page(block, page);
   }
 
+  FaultPlan faults_;
   Guest source_;
   Guest destination_;
   Interruption here_;
@@ -102,6 +104,7 @@ class PageLaneTest : public testing::TestWithParam<Wire> {
   std::vector<std::unique_ptr<PlacingRig>> rigs_;
   std::vector<std::vector<PlacingSender::Block>> lane_blocks_;
   PlacedPages placed_;
+  TornPages torn_;
   std::unique_ptr<PageReceivers> receivers_;
   std::vector<UniqueFd> vmm_;
   std::vector<std::unique_ptr<WordChannel>> channels_;
@@ -130,6 +133,36 @@ TEST_P(PageLaneTest, HasEveryPageInPlaceWhenItHasSettled) {
   EXPECT_TRUE(is_there(1, 3) && placed_.test(1, 3));
   EXPECT_FALSE(placed_.test(1, 2) || placed_.test(1, 4));
   EXPECT_EQ(lanes.placed_bytes(), 1201 * kBasePageBytes);
+}
+
+class TearingPageLaneTest : public PageLaneTest {
+ protected:
+  void SetUp() override {
+    faults_ = {.seed = 7, .torn_per_mille = 500};
+    PageLaneTest::SetUp();
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Over, TearingPageLaneTest, testing::Values(Wire::kLoopback));
+
+TEST_P(TearingPageLaneTest, KnowsWhichPagesAreNotAsTheyWereSent) {
+  PageLanes lanes(parts(), here_);
+  for (uint64_t at = 0; at < 400; at += 100) {
+    for (size_t lane = 0; lane < kLanes; ++lane) say(lane, {2, {lane * 400 + at, 100}, 0});
+  }
+  say(0, {1, {3, 1}, 0});
+
+  for (UniqueFd& vmm : vmm_) vmm.reset();
+  lanes.end();
+
+  std::set<TornPages::Page> damaged;
+  for (uint64_t page = 0; page < 1200; ++page) {
+    if (!is_there(2, page)) damaged.insert({2, page});
+  }
+  if (!is_there(1, 3)) damaged.insert({1, 3});
+  EXPECT_GT(damaged.size(), 0U);
+  EXPECT_LT(damaged.size(), 1200U);
+  EXPECT_TRUE(torn_.take() == damaged);
+  EXPECT_TRUE(torn_.take().empty());
 }
 
 TEST_P(PageLaneTest, EndsAllLanesWhenOneIsLost) {

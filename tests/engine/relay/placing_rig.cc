@@ -233,6 +233,7 @@ Status PlacingRig::send() {
                         .local = *outgoing_region_,
                         .remote = incoming_region_->describe(),
                         .blocks = placed_blocks(),
+                        .torn = torn_,
                         .placed_by_others = options_.placed_by_others});
   const Status status = sender.run();
   placed_bytes_ = sender.placed_bytes();

@@ -96,6 +96,7 @@ class PlacingRig {
 
   Guest& destination_;
   const RigOptions options_;
+  TornPages torn_;
   LoopbackNetwork network_;
   std::unique_ptr<Transport> source_transport_;
   std::unique_ptr<Transport> destination_transport_;

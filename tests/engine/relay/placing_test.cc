@@ -304,22 +304,41 @@ TEST(PlacingFromTheStream, ClearsWhatAnotherLaneHasPlaced) {
   EXPECT_TRUE(test::same_bytes(destination.memory()[2].memory, zero_contents()[2]));
 }
 
-// A guest that writes while its pages are sent. Its VMM, which sees that, sends those pages again.
-TEST(PlacingFromMemory, LeavesTornPagesToTheVmm) {
+// What the wire does to pages of a guest that has stopped, nobody else would mend.
+TEST(PlacingFromMemory, SendsPagesThatArriveDamagedAgain) {
   Guest source;
   source.fill(random_contents(41));
   Guest destination;
   PlacingRig rig(destination, {.faults = {.seed = 4, .torn_per_mille = 500}, .source = &source});
   rig.start();
   std::vector<std::byte> stream;
-  for (uint32_t page = 0; page < 64; ++page)
-    append(stream, record(RecordKind::kPlace, 0, page, kBasePageBytes, page));
+  for (uint32_t page = 0; page < 600; ++page)
+    append(stream, record(RecordKind::kPlace, 2, 2 * page, kBasePageBytes, page));
   EXPECT_TRUE(write_all(rig.near(), stream));
   rig.close_near();
   std::byte more{};
   EXPECT_FALSE(read_all(rig.far(), {&more, 1}));
   rig.finish();
   EXPECT_TRUE(rig.sent()) << to_string(rig.sent().error());
+  for (uint64_t page = 0; page < 1200; page += 2)
+    EXPECT_TRUE(destination.read_page(2, page) == source.read_page(2, page)) << page;
+}
+
+TEST(PlacingFromMemory, FailsWhenEveryPageArrivesDamaged) {
+  Guest source;
+  source.fill(random_contents(42));
+  Guest destination;
+  PlacingRig rig(destination, {.faults = {.seed = 4, .torn_per_mille = 1000}, .source = &source});
+  rig.start();
+  std::vector<std::byte> stream;
+  append(stream, record(RecordKind::kPlace, 0, 5, kBasePageBytes, 0));
+  EXPECT_TRUE(write_all(rig.near(), stream));
+  rig.close_near();
+  std::byte more{};
+  EXPECT_FALSE(read_all(rig.far(), {&more, 1}));
+  rig.finish();
+  ASSERT_FALSE(rig.sent());
+  EXPECT_EQ(rig.sent().error().code, Errc::kCorrupt) << to_string(rig.sent().error());
 }
 
 }  // namespace

@@ -120,6 +120,7 @@ class MainOutput final : public PageExtractor::Output {
     ++rounds;
     return {};
   }
+  Status complete() override { return {}; }
 
   stream::StreamParser parser{stream::StreamParser::Options{}};
   std::map<Page, std::vector<std::byte>> memory;  // of blocks that are passed on

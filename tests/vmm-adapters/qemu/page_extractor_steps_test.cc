@@ -42,6 +42,7 @@ struct Parts final : PageExtractor::Output {
   std::vector<Placed> placed;
   Status status;
   std::string note;
+  std::vector<size_t> completed_at;  // bytes that were passed on before
 
   Status pass_on(Bytes bytes) override {
     append(passed, bytes);
@@ -57,6 +58,10 @@ struct Parts final : PageExtractor::Output {
     return {};
   }
   Status settle() override { return {}; }
+  Status complete() override {
+    completed_at.push_back(passed.size());
+    return {};
+  }
 };
 
 using Blocks = std::vector<BlockDescription>;
@@ -294,6 +299,27 @@ TEST(PageExtractor, GivesUpWhereNoPageCanBeAppended) {
 
   ASSERT_FALSE(parts.status);
   EXPECT_EQ(parts.status.error().code, Errc::kGuest);
+}
+
+// Devices that are loaded look into it.
+TEST(PageExtractor, HasMemoryCompletedOnceBeforeDeviceState) {
+  MadeStream stream;
+  stream.up_to_records().page("ram0", 0, 1).end_of_section();
+  stream.section(ItemType::kSectionEnd).page("", 0, 2).end_of_section();
+  MadeStream before;
+  before.up_to_records().end_of_section().section(ItemType::kSectionEnd).end_of_section();
+  const size_t ram_bytes = stream.bytes.size();
+  stream.section(ItemType::kSectionFull, "device").raw.text("its state");
+
+  for (const size_t piece_bytes : {1U, 100U, 1U << 20}) {
+    const Parts parts = take_apart(stream.bytes, kBoth, piece_bytes);
+    ASSERT_TRUE(parts.status) << to_string(parts.status.error());
+    EXPECT_EQ(parts.completed_at, std::vector<size_t>{before.bytes.size()});
+    EXPECT_EQ(parts.passed.size() - before.bytes.size(), stream.bytes.size() - ram_bytes);
+  }
+  EXPECT_EQ(take_apart(Bytes(stream.bytes).first(ram_bytes), kBoth, 100).completed_at.size(), 1U);
+  EXPECT_EQ(take_apart(Bytes(stream.bytes).first(ram_bytes / 2), kBoth, 100).completed_at.size(),
+            0U);
 }
 
 // A source that is killed, or whose migration is cancelled: the destination sees the same end.

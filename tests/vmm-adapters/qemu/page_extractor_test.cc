@@ -116,6 +116,7 @@ class Relay final : public PageExtractor::Output {
   Destination destination;
   uint64_t placed_pages = 0;
   uint64_t cleared_pages = 0;
+  int completions = 0;
 
  private:
   Status pass_on(Bytes bytes) override {
@@ -124,6 +125,7 @@ class Relay final : public PageExtractor::Output {
   }
   Status place(uint32_t block, uint64_t offset_bytes, Bytes content) override {
     EXPECT_TRUE(note().empty()) << note();
+    EXPECT_EQ(completions, 0);
     EXPECT_TRUE(content.data() >= piece_.data() &&
                 content.data() + content.size() <= piece_.data() + piece_.size());
     EXPECT_LE(offset_bytes % kBasePageBytes + content.size(), kBasePageBytes);
@@ -141,6 +143,10 @@ class Relay final : public PageExtractor::Output {
     return {};
   }
   Status settle() override { return {}; }
+  Status complete() override {
+    ++completions;
+    return {};
+  }
 
   const std::vector<BlockDescription> blocks_;
   const std::unique_ptr<PageExtractor> extractor_;
@@ -212,6 +218,7 @@ TEST(ExtractedPages, AreNoMoreInTheStream) {
     EXPECT_TRUE(relay.note().empty()) << name << ": " << relay.note();
     EXPECT_GT(relay.placed_pages, 100U) << name;
     EXPECT_GT(relay.cleared_pages, 100U) << name;
+    EXPECT_EQ(relay.completions, 1) << name;
     EXPECT_EQ(relay.destination.received, relay.destination.other_items) << name;
   }
 }
