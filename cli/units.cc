@@ -8,37 +8,37 @@
 namespace godwit::cli {
 namespace {
 
-struct Unit {
+struct NamedUnit {
   std::string_view name;
   double factor;
 };
 
 constexpr std::array kTimeUnits = {
-    Unit{"us", 1e-6},
-    Unit{"ms", 1e-3},
-    Unit{"s", 1.0},
-    Unit{"min", 60.0},
+    NamedUnit{"us", 1e-6},
+    NamedUnit{"ms", 1e-3},
+    NamedUnit{"s", 1.0},
+    NamedUnit{"min", 60.0},
 };
 
 // Per second; "/s" may follow.
 constexpr std::array kRateUnits = {
-    Unit{"bit", 1.0 / 8},      Unit{"kbit", 1e3 / 8},
-    Unit{"Mbit", 1e6 / 8},     Unit{"Gbit", 1e9 / 8},
-    Unit{"Tbit", 1e12 / 8},    Unit{"B", 1.0},
-    Unit{"kB", 1e3},           Unit{"MB", 1e6},
-    Unit{"GB", 1e9},           Unit{"TB", 1e12},
-    Unit{"KiB", 1024.0},       Unit{"MiB", 1024.0 * 1024},
-    Unit{"GiB", 1073741824.0}, Unit{"TiB", 1099511627776.0},
+    NamedUnit{"bit", 1.0 / 8},      NamedUnit{"kbit", 1e3 / 8},
+    NamedUnit{"Mbit", 1e6 / 8},     NamedUnit{"Gbit", 1e9 / 8},
+    NamedUnit{"Tbit", 1e12 / 8},    NamedUnit{"B", 1.0},
+    NamedUnit{"kB", 1e3},           NamedUnit{"MB", 1e6},
+    NamedUnit{"GB", 1e9},           NamedUnit{"TB", 1e12},
+    NamedUnit{"KiB", 1024.0},       NamedUnit{"MiB", 1024.0 * 1024},
+    NamedUnit{"GiB", 1073741824.0}, NamedUnit{"TiB", 1099511627776.0},
 };
 
 constexpr std::array kSizeUnits = {
-    Unit{"B", 1.0},
-    Unit{"kB", 1e3},
-    Unit{"MB", 1e6},
-    Unit{"GB", 1e9},
-    Unit{"KiB", 1024.0},
-    Unit{"MiB", 1024.0 * 1024},
-    Unit{"GiB", 1073741824.0},
+    NamedUnit{"B", 1.0},
+    NamedUnit{"kB", 1e3},
+    NamedUnit{"MB", 1e6},
+    NamedUnit{"GB", 1e9},
+    NamedUnit{"KiB", 1024.0},
+    NamedUnit{"MiB", 1024.0 * 1024},
+    NamedUnit{"GiB", 1073741824.0},
 };
 
 constexpr double kSizeMax = 1e18;
@@ -48,14 +48,14 @@ constexpr double kRateMax = 1e15;
 
 template <size_t N>
 Result<double> parse(std::string_view text, std::string_view suffix,
-                     const std::array<Unit, N>& units, std::string_view example) {
+                     const std::array<NamedUnit, N>& units, std::string_view example) {
   double number = 0;
   auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
   std::string_view unit = text.substr(static_cast<size_t>(parsed.ptr - text.data()));
   while (!unit.empty() && unit.front() == ' ') unit.remove_prefix(1);
   if (!suffix.empty() && unit.ends_with(suffix)) unit.remove_suffix(suffix.size());
   if (parsed.ec == std::errc() && std::isfinite(number) && number >= 0) {
-    for (const Unit& candidate : units) {
+    for (const NamedUnit& candidate : units) {
       if (candidate.name == unit) return number * candidate.factor;
     }
   }
