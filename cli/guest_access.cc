@@ -27,11 +27,14 @@ Status take_settings_back(qemu::QmpClient& client, Deadline deadline) {
   qemu::Json off = {{"capability", "x-ignore-shared"}, {"state", false}};
   RETURN_IF_ERROR(client.execute("migrate-set-capabilities",
                                  {{"capabilities", qemu::Json::array({off})}}, deadline));
-  // The same of this one, with which QEMU would not migrate into a single connection.
+  // The same of these, with which QEMU would not migrate into a single connection, or not to a host
+  // that has them off.
   if (qemu::wait_cleaned_up(client, deadline)) {
-    off["capability"] = "multifd";
-    static_cast<void>(client.execute("migrate-set-capabilities",
-                                     {{"capabilities", qemu::Json::array({off})}}, deadline));
+    for (const char* capability : {"multifd", "postcopy-ram"}) {
+      off["capability"] = capability;
+      static_cast<void>(client.execute("migrate-set-capabilities",
+                                       {{"capabilities", qemu::Json::array({off})}}, deadline));
+    }
   }
   // A machine that has no such property sends it anyway.
   static_cast<void>(qemu::send_description(client, deadline));

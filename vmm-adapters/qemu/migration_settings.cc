@@ -9,6 +9,8 @@
 #include <thread>
 #include <utility>
 
+#include "vmm-adapters/qemu/take_back.h"
+
 namespace godwit::qemu {
 namespace {
 
@@ -16,6 +18,7 @@ constexpr int64_t kBytesPerSecondMax = int64_t{1} << 40;
 
 constexpr std::string_view kIgnoreShared = "x-ignore-shared";
 constexpr std::string_view kMultifd = "multifd";
+constexpr std::string_view kPostCopyRam = "postcopy-ram";
 
 bool wanted_on(std::string_view capability, Side side) {
   if (capability == "events") return true;
@@ -97,6 +100,18 @@ Status MigrationSettings::use_channels(QmpClient& client, size_t count, Deadline
 Status MigrationSettings::use_one_channel(QmpClient& client, Deadline deadline) {
   return switch_capabilities(
       client, [](std::string_view name) { return wanted_on(name, Side::kSource); }, deadline);
+}
+
+Status MigrationSettings::allow_post_copy(QmpClient& client, Side side, const Limits& limits,
+                                          Deadline deadline) {
+  RETURN_IF_ERROR(switch_capabilities(
+      client,
+      [side](std::string_view name) { return name == kPostCopyRam || wanted_on(name, side); },
+      deadline));
+  if (side == Side::kDestination) return {};
+  // For what the guest does not wait for; 0: as much as there is.
+  return set_parameters(
+      client, {{"max-postcopy-bandwidth", limits.max_bandwidth_bytes_per_s.value_or(0)}}, deadline);
 }
 
 Status MigrationSettings::switch_capabilities(QmpClient& client,
@@ -227,10 +242,21 @@ Status wait_cleaned_up(QmpClient& client, Deadline deadline) {
 
 Status settle_migration(QmpClient& client, Deadline deadline) {
   client.forget_events();
-  ASSIGN_OR_RETURN(MigrationStatus migration, query_migration(client, deadline));
-  if (!is_settled(migration.status)) {
-    RETURN_IF_ERROR(client.execute("migrate_cancel", {}, deadline));
-    RETURN_IF_ERROR(wait_settled(client, deadline));
+  while (true) {
+    ASSIGN_OR_RETURN(const MigrationStatus migration, query_migration(client, deadline));
+    if (is_settled(migration.status)) break;
+    if (is_post_copy(migration.status)) {
+      RETURN_IF_ERROR(take_back(client, deadline));
+      break;
+    }
+    const Result<Json> cancelled = client.execute("migrate_cancel", {}, deadline);
+    if (cancelled) {
+      RETURN_IF_ERROR(wait_settled(client, deadline));
+      break;
+    }
+    // It may have gone over to post-copy since it was asked.
+    if (cancelled.error().code != Errc::kGuest || Clock::now() > deadline)
+      return tl::unexpected<Error>(cancelled.error());
   }
   RETURN_IF_ERROR(wait_run_state_after_migration(client, deadline));
   return {};

@@ -36,6 +36,10 @@ class MigrationSettings {
   Status use_channels(QmpClient& client, size_t count, Deadline deadline);
   Status use_one_channel(QmpClient& client, Deadline deadline);
 
+  // After apply_for_channel(): QEMU may be told to go over to post-copy. Errors: also that this
+  // host cannot do it.
+  Status allow_post_copy(QmpClient& client, Side side, const Limits& limits, Deadline deadline);
+
   // Puts everything back. Idempotent.
   Status restore(QmpClient& client, Deadline deadline);
 
@@ -99,8 +103,8 @@ Result<std::string> wait_run_state_after_migration(QmpClient& client, Deadline d
 // off.
 Status wait_cleaned_up(QmpClient& client, Deadline deadline);
 
-// Makes QEMU's migration be over, one way or the other: cancels it where it is not. The guest may
-// be told to go on then.
+// Makes QEMU's migration be over, one way or the other: cancels it where it is not, or takes the
+// guest back. That may be told to go on then. Requires, in post-copy: as take_back().
 Status settle_migration(QmpClient& client, Deadline deadline);
 
 }  // namespace godwit::qemu
