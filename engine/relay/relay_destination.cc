@@ -200,8 +200,10 @@ Result<StreamTraffic> RelayDestination::pass_on() {
   transport_ = rail.transport;
   if (target_.guest.empty() && !reads) {
     if (UniqueFd outgoing = lanes.outgoing->release_socket(); outgoing.valid())
-      return splice(*target_.stream, std::move(outgoing), lanes.incoming->release_socket(),
-                    interruption_, options_.counters);
+      return pass_on_meanwhile([&] {
+        return splice(*target_.stream, std::move(outgoing), lanes.incoming->release_socket(),
+                      interruption_, options_.counters);
+      });
   }
   Transport& transport = transport_of(rail);
   ASSIGN_OR_RETURN(outgoing_region_,
@@ -210,7 +212,24 @@ Result<StreamTraffic> RelayDestination::pass_on() {
   incoming_ = std::move(lanes.incoming);
   reading_ = std::move(lanes.reading);
   const Rings rings{.outgoing = *outgoing_region_, .remote = source.regions[0]};
-  return reads ? carry_and_answer(rings, readable.blocks, source, transport) : carry(rings);
+  return pass_on_meanwhile([&] {
+    return reads ? carry_and_answer(rings, readable.blocks, source, transport) : carry(rings);
+  });
+}
+
+Result<StreamTraffic> RelayDestination::pass_on_meanwhile(
+    const std::function<Result<StreamTraffic>()>& pass) {
+  if (!parts_.meanwhile) return pass();
+  Result<StreamTraffic> traffic;
+  {
+    const std::jthread meanwhile([this](const std::stop_token& stop) {
+      if (const Status done = parts_.meanwhile(*link_, interruption_, stop); !done)
+        interruption_.raise(done.error());
+    });
+    traffic = pass();
+  }
+  RETURN_IF_ERROR(interruption_.check());
+  return traffic;
 }
 
 Status RelayDestination::check_regions(const ServedRail& rail,

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,11 @@ class RelayDestination {
     // Takes apart what the VMM asks its source for, where the source lets us read it. Null: a
     // stream of which that cannot be said.
     MakePageRequests make_requests = nullptr;
+    // What is done while the stream passes, by a thread of its own; from the stop on it should not
+    // begin anything. Its error breaks the stream. Null: nothing.
+    std::function<Status(ControlLink& link, Interruption& interruption,
+                         const std::stop_token& stop)>
+        meanwhile = nullptr;
   };
   RelayDestination(Parts parts, RelayOptions options);
   ~RelayDestination();
@@ -68,6 +74,7 @@ class RelayDestination {
   class Doors;
 
   Result<StreamTraffic> pass_on();
+  Result<StreamTraffic> pass_on_meanwhile(const std::function<Result<StreamTraffic>()>& pass);
   Status hand_over();
   Status answer(const OpenStream& offer);
   Status describe_guest(StreamOpened& answer);

@@ -72,7 +72,7 @@ Status RelaySource::open() {
                 "protocol versions differ: the destination ({}) speaks {}, we speak {}",
                 hello.software, hello.protocol_version, kProtocolVersion);
   OpenStream message;
-  if (parts_.make_extractor) message.content = StreamContent::kGuest;
+  message.content = parts_.make_extractor ? StreamContent::kGuest : options_.content;
   message.guest = options_.guest;
   RETURN_IF_ERROR(register_rings(message));
   RETURN_IF_ERROR(link_->send(message));
@@ -221,6 +221,7 @@ Result<StreamTraffic> RelaySource::carry(const std::vector<PageChannel*>& channe
   std::optional<ReadService> reads;
   if (read_from_ != nullptr) reads.emplace(*read_from_);
   const Result<StreamTraffic> traffic = carry_by_lanes(channels);
+  if (parts_.await_link) parts_.await_link();
   if (!traffic) {
     const std::optional<Error> reason = link_->reason_of_peer(deadline_in(milliseconds(500)));
     if (!link_->peer_gave_up())

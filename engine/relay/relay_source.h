@@ -3,6 +3,7 @@
 // One stream that a VMM wrote into a socket here, taken to the other host.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -40,6 +41,9 @@ class RelaySource {
     // The guest's memory here, where the VMM at the other end may ask for pages once the guest
     // stands still: they are read from it. Null: it asks the VMM here.
     const GuestMemory* requested = nullptr;
+    // carry() calls it when the stream has ended, and from then on uses link(). Null: nobody else
+    // has used that.
+    std::function<void()> await_link = nullptr;
   };
   RelaySource(const Parts& parts, std::string session, RelayOptions options);
   ~RelaySource();
@@ -59,7 +63,8 @@ class RelaySource {
 
   void stop();
 
-  // For what has to be agreed on after carry(). Requires: open() was called.
+  // For what has to be agreed on after carry(), or before its await_link returns. Requires: open()
+  // was called.
   ControlLink& link() { return *link_; }
   Interruption& interruption() { return interruption_; }
 

@@ -305,6 +305,8 @@ struct Released {
 enum class StreamContent : uint8_t {
   kBytes = 1,
   kGuest = 2,  // with pages of guest memory, which it can tell from the rest
+  // The same, and some of them may come after the guest runs: the VMM that waits has to know.
+  kGuestInPostCopy = 3,
 };
 
 // Source -> destination: a byte stream, which the destination passes on to where it belongs.
