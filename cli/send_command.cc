@@ -63,6 +63,11 @@ constexpr char kFooter[] =
     "doubt (docs/in-doubt.md), or post-copy is not finished (godwit resume); 4 refused before\n"
     "anything was touched.";
 
+PostCopy post_copy_of(const SendOptions& options) {
+  if (options.post_copy == "now") return PostCopy::kNow;
+  return options.post_copy == "auto" ? PostCopy::kAuto : PostCopy::kNever;
+}
+
 Result<SourceOptions> make_source_options(const SendOptions& options, const std::string& session) {
   SourceOptions result;
   result.session = session;
@@ -73,9 +78,7 @@ Result<SourceOptions> make_source_options(const SendOptions& options, const std:
   if (!options.bandwidth_limit.empty()) {
     ASSIGN_OR_RETURN(result.bandwidth_limit_bytes_per_s, parse_rate(options.bandwidth_limit));
   }
-  result.post_copy = options.post_copy == "now"    ? PostCopy::kNow
-                     : options.post_copy == "auto" ? PostCopy::kAuto
-                                                   : PostCopy::kNever;
+  result.post_copy = post_copy_of(options);
   ASSIGN_OR_RETURN(result.reconnect_for, reconnect_time(options.agent));
   result.verification = options.verify ? Verification::kOn : Verification::kOff;
   result.quiescing = options.test_no_quiesce ? Quiescing::kOff : Quiescing::kOn;
@@ -139,10 +142,7 @@ Result<MigrationReport> migrate(const SendOptions& options, InterruptWatcher& in
 
 // What only a migration that we run ourselves has.
 Status check_channel_options(const SendOptions& options) {
-  for (const auto& [given, name] : {std::pair(options.post_copy != "never", "--post-copy"),
-                                    std::pair(options.verify, "--verify")}) {
-    if (given) return fail(Errc::kRefused, "{} needs --mode direct", name);
-  }
+  if (options.verify) return fail(Errc::kRefused, "--verify needs --mode direct");
   if (options.lanes > relay::kPageLanesMax)
     return fail(Errc::kRefused, "--mode channel has at most {} --lanes", relay::kPageLanesMax);
   return {};
@@ -175,9 +175,11 @@ Result<MigrationReport> migrate_by_channel(const SendOptions& options, Interrupt
   ProgressDisplay display(style_of_stderr(), write_stderr);
   AgentSession agent(as_source(options, command), watchers, display);
   RETURN_IF_ERROR(begin_session(agent, session, options, security));
-  ChannelSource migration(
-      {*guest, lanes.rails, *control, agent, agent},
-      {.session = session, .software = kVersion, .page_channels = page_channels(options.lanes)});
+  ChannelSource migration({*guest, lanes.rails, *control, agent, agent},
+                          {.session = session,
+                           .software = kVersion,
+                           .page_channels = page_channels(options.lanes),
+                           .post_copy = post_copy_of(options)});
   interrupts.set_action([&] { migration.cancel(); });
   MigrationReport report = migration.run();
   interrupts.set_action({});

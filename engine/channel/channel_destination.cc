@@ -8,21 +8,34 @@ namespace {
 
 // The source's VMM says that it is done within moments of its last byte.
 constexpr Clock::duration kEndHeardMax = seconds(30);
+constexpr Clock::duration kSwitchLookEvery = milliseconds(5);
+// What the source says of a stream that broke arrives with that.
+constexpr Clock::duration kWordMax = seconds(2);
 
 }  // namespace
 
 ChannelDestination::ChannelDestination(const Parts& parts, const ChannelOptions& options)
     : parts_(parts),
-      relay_({.connect = [this](const OpenStream&) { return open_guest(); },
-              .rails = parts.rails,
-              .control = parts.control,
-              .hand_over =
-                  [this](ControlLink& link, Interruption& interruption) {
-                    return take_over(link, interruption);
-                  }},
-             {.software = options.software,
-              .purpose = Purpose::kChannel,
-              .peer_timeout = options.peer_timeout}) {}
+      relay_(
+          {.connect = [this](const OpenStream& offer) { return open_guest(offer); },
+           .rails = parts.rails,
+           .control = parts.control,
+           .hand_over = [this](
+                            ControlLink& link,
+                            Interruption& interruption) { return take_over(link, interruption); },
+           .make_requests = parts.guest.page_requests(),
+           .meanwhile =
+               [this](ControlLink& link, Interruption& interruption, const std::stop_token& stop) {
+                 return switch_over(link, interruption, stop);
+               }},
+          {.software = options.software,
+           .purpose = Purpose::kChannel,
+           .peer_timeout = options.peer_timeout}) {}
+
+void ChannelDestination::cancel() {
+  const std::lock_guard lock(decision_);
+  if (!decided_) relay_.stop();
+}
 
 MigrationReport ChannelDestination::run() {
   const Clock::time_point begin = Clock::now();
@@ -31,6 +44,9 @@ MigrationReport ChannelDestination::run() {
   enter(DestinationState::kWaiting);
   const Result<relay::StreamTraffic> traffic = relay_.run();
   if (!traffic) give_up(traffic.error());
+  if (traffic && report_.post_copy) {
+    report_.post_copy->faults = report_.post_copy->faults_fetched = traffic->answered_pages;
+  }
   report_.session = relay_.session();
   report_.transport = relay_.transport();
   report_.total_ms = to_milliseconds(Clock::now() - begin);
@@ -38,18 +54,49 @@ MigrationReport ChannelDestination::run() {
   return report_;
 }
 
-Result<relay::StreamTarget> ChannelDestination::open_guest() {
+Result<relay::StreamTarget> ChannelDestination::open_guest(const OpenStream& offer) {
   enter(DestinationState::kNegotiating);
   opened_ = true;
-  ASSIGN_OR_RETURN(relay::StreamTarget target, parts_.guest.open());
+  if (offer.content == StreamContent::kGuestInPostCopy) post_copy_ = PostCopyUse::kPossible;
+  ASSIGN_OR_RETURN(relay::StreamTarget target, parts_.guest.open(post_copy_));
   report_.transport_note = target.note;
   report_.ram_bytes = total_bytes(target.guest);
   enter(DestinationState::kReceiving);
   return target;
 }
 
+// In post-copy the VMM has a whole guest in the middle of the stream, which goes on passing.
+Status ChannelDestination::switch_over(ControlLink& link, Interruption& interruption,
+                                       const std::stop_token& stop) {
+  if (post_copy_ == PostCopyUse::kNone) return {};
+  const Clock::time_point since = Clock::now();
+  bool switched = false;
+  while (!switched && !stop.stop_requested() && !interruption.raised()) {
+    ASSIGN_OR_RETURN(switched, parts_.guest.wait_switched(deadline_in(kSwitchLookEvery)));
+  }
+  // It may have been so fast that the stream has ended by now.
+  if (!switched) {
+    ASSIGN_OR_RETURN(switched, parts_.guest.wait_switched(Deadline{}));
+  }
+  if (!switched) return {};
+  switched_at_ = Clock::now();
+  report_.post_copy.emplace();
+  enter(DestinationState::kLoadingState);
+  {
+    // Once *ready* is sent the decision is the source's alone. A lane that is lost has to break the
+    // stream all the same, so the interruption stays open.
+    const std::lock_guard lock(decision_);
+    RETURN_IF_ERROR(interruption.check());
+    decided_ = true;
+  }
+  RETURN_IF_ERROR(start_when_committed(link, to_milliseconds(Clock::now() - since)));
+  enter(DestinationState::kPostCopy);
+  return {};
+}
+
 // As engine/migration's (destination_migration.cc).
 Status ChannelDestination::take_over(ControlLink& link, Interruption& interruption) {
+  if (report_.post_copy) return finish_post_copy(link);
   enter(DestinationState::kLoadingState);
   RETURN_IF_ERROR(link.expect<MemoryComplete>(deadline_in(kEndHeardMax)));
   // From here on no peer can reach the guest's memory any more.
@@ -61,9 +108,16 @@ Status ChannelDestination::take_over(ControlLink& link, Interruption& interrupti
   }
   // Once *ready* is sent the decision is the source's alone.
   RETURN_IF_ERROR(interruption.seal());
+  RETURN_IF_ERROR(start_when_committed(link, to_milliseconds(Clock::now() - loading)));
+  report_.status = MigrationStatus::kCompleted;
+  enter(DestinationState::kCompleted);
+  return {};
+}
+
+Status ChannelDestination::start_when_committed(ControlLink& link, double load_ms) {
   enter(DestinationState::kReady);
-  RETURN_IF_ERROR(link.send(Ready{.load_ms = to_milliseconds(Clock::now() - loading)}));
-  const Result<Commit> commit = link.expect<Commit>(Deadline::max());
+  RETURN_IF_ERROR(link.send(Ready{.load_ms = load_ms}));
+  const Result<Commit> commit = await_commit(link);
   aborted_by_source_ = link.peer_gave_up();
   RETURN_IF_ERROR(commit);
   const Status recorded = parts_.commit_log.record_commit();
@@ -83,8 +137,28 @@ Status ChannelDestination::take_over(ControlLink& link, Interruption& interrupti
   enter(DestinationState::kRunning);
   // A source that is gone by now is in doubt; the guest runs.
   (void)link.send(Running{.start_ms = to_milliseconds(Clock::now() - starting)});
+  return {};
+}
+
+// A stream that has broken says nothing of what the source has decided: that may be on its way.
+Result<Commit> ChannelDestination::await_commit(ControlLink& link) {
+  Result<Commit> commit = link.expect<Commit>(Deadline::max());
+  const Deadline deadline = deadline_in(kWordMax);
+  while (!commit && report_.post_copy && !link.peer_gave_up() && Clock::now() < deadline) {
+    (void)link.reason_of_peer(deadline_in(kSwitchLookEvery));
+    commit = link.expect<Commit>(Deadline{});
+  }
+  return commit;
+}
+
+// The VMM has everything when its stream has ended.
+Status ChannelDestination::finish_post_copy(ControlLink& link) {
+  RETURN_IF_ERROR(parts_.guest.wait_loaded());
+  report_.post_copy->ms = to_milliseconds(Clock::now() - switched_at_);
   report_.status = MigrationStatus::kCompleted;
   enter(DestinationState::kCompleted);
+  // A source that is gone by now is in doubt; the guest runs, and is whole.
+  (void)link.send(FetchComplete{});
   return {};
 }
 
@@ -101,6 +175,17 @@ void ChannelDestination::give_up(const Error& error) {
   if (undecided || (state_ == DestinationState::kCommitted && !given_back_)) {
     report_.status = MigrationStatus::kInDoubt;
     return enter(DestinationState::kInDoubt);
+  }
+  if (state_ == DestinationState::kRunning || state_ == DestinationState::kPostCopy) {
+    // Not in doubt, but not over either.
+    report_.status = MigrationStatus::kInDoubt;
+    report_.error =
+        fail(Errc::kInDoubt,
+             "{}; the guest runs, and waits where it touches memory that is missing: QEMU's "
+             "post-copy is paused and can go on through `godwit relay` (docs/channel.md)",
+             to_string(error))
+            .value();
+    return;
   }
   if (opened_) (void)parts_.guest.abandon();
   report_.status = status_before_commit(error);

@@ -3,6 +3,8 @@
 // A guest that its VMM moves by itself, at the host that it comes to.
 #pragma once
 
+#include <mutex>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -33,14 +35,18 @@ class ChannelDestination {
   MigrationReport run();
 
   // Has no effect once this side has said that it is ready.
-  void cancel() { relay_.stop(); }
+  void cancel();
 
   // The source's name for it; empty as long as it has not said it. Thread: run()'s.
   const std::string& session() const { return relay_.session(); }
 
  private:
-  Result<relay::StreamTarget> open_guest();
+  Result<relay::StreamTarget> open_guest(const OpenStream& offer);
+  Status switch_over(ControlLink& link, Interruption& interruption, const std::stop_token& stop);
   Status take_over(ControlLink& link, Interruption& interruption);
+  Status start_when_committed(ControlLink& link, double load_ms);
+  Result<Commit> await_commit(ControlLink& link);
+  Status finish_post_copy(ControlLink& link);
   Status give_back(ControlLink& link, const Error& error);
   void give_up(const Error& error);
   void enter(DestinationState state);
@@ -52,6 +58,10 @@ class ChannelDestination {
   bool opened_ = false;
   bool given_back_ = false;
   bool aborted_by_source_ = false;
+  PostCopyUse post_copy_ = PostCopyUse::kNone;
+  Clock::time_point switched_at_;
+  std::mutex decision_;
+  bool decided_ = false;  // ready was said, in post-copy
 };
 
 }  // namespace godwit

@@ -10,29 +10,59 @@ namespace godwit {
 namespace {
 
 constexpr Clock::duration kLookEvery = milliseconds(20);
-constexpr int kLooksPerProgress = 10;
+constexpr Clock::duration kProgressEvery = milliseconds(200);
 // Loading has no natural limit; a dead destination is noticed by the link long before.
 constexpr Clock::duration kLoadMax = seconds(60);
 constexpr Clock::duration kReasonPatience = milliseconds(500);
 constexpr Clock::duration kStartMax = seconds(30);
+// While the guest stands still for post-copy to begin.
+constexpr Clock::duration kLookOftenEvery = milliseconds(2);
+// What the destination's VMM says last arrives before what its agent says.
+constexpr Clock::duration kCompleteMax = seconds(60);
+
+// As in direct mode (engine/precopy/policy.h), in the VMM's figures: where rounds do not end, or
+// sending what remains would go beyond a share of the guest's memory.
+bool post_copy_is_due(PostCopy wanted, const ChannelProgress& progress) {
+  // Until it knows its memory it is not migrating yet.
+  if (wanted == PostCopy::kNever || progress.ram_bytes == 0) return false;
+  if (wanted == PostCopy::kNow) return true;
+  const precopy::PolicyLimits limits;
+  if (progress.round > limits.post_copy_rounds_max) return true;
+  return progress.round > 1 &&
+         static_cast<double>(progress.sent_bytes + progress.remaining_bytes) >
+             limits.post_copy_sent_share_max * static_cast<double>(progress.ram_bytes);
+}
 
 }  // namespace
 
 ChannelSource::ChannelSource(const Parts& parts, ChannelOptions options)
     : parts_(parts),
       options_(std::move(options)),
-      relay_({.stream = parts.guest.stream(),
-              .rails = parts.rails,
-              .control = parts.control,
-              .make_extractor = parts.guest.page_extractor(),
-              .guest = parts.guest.memory()},
-             options_.session,
+      relay_(relay_parts(), options_.session,
              {.software = options_.software,
               .purpose = Purpose::kChannel,
+              .content = options_.post_copy == PostCopy::kNever ? StreamContent::kBytes
+                                                                : StreamContent::kGuestInPostCopy,
               .peer_timeout = options_.peer_timeout}) {}
 
+// Where post-copy is possible nothing is placed: the VMM gives memory back before it.
+relay::RelaySource::Parts ChannelSource::relay_parts() {
+  relay::RelaySource::Parts parts{
+      .stream = parts_.guest.stream(), .rails = parts_.rails, .control = parts_.control};
+  if (options_.post_copy == PostCopy::kNever) {
+    parts.make_extractor = parts_.guest.page_extractor();
+    parts.guest = parts_.guest.memory();
+  } else {
+    parts.requested = parts_.guest.memory();
+    parts.await_link = [this] { const std::lock_guard turn(link_turn_); };
+  }
+  return parts;
+}
+
 void ChannelSource::cancel() {
-  relay_.interruption().raise(fail(Errc::kCancelled, "cancelled on the source").value());
+  const std::lock_guard lock(decision_);
+  if (!decided_)
+    relay_.interruption().raise(fail(Errc::kCancelled, "cancelled on the source").value());
 }
 
 MigrationReport ChannelSource::run() {
@@ -52,11 +82,7 @@ Status ChannelSource::migrate() {
   enter(SourceState::kNegotiating);
   RETURN_IF_ERROR(relay_.open());
   report_.transport = relay_.transport();
-  if (!relay_.places_pages()) {
-    report_.transport_note = relay_.note();
-  } else if (parts_.guest.memory() == nullptr) {
-    report_.transport_note = parts_.guest.memory_note();
-  }
+  note_memory();
   enter(SourceState::kPrecopy);
   streaming_since_ = Clock::now();
   report_.setup_ms = to_milliseconds(streaming_since_ - begin_);
@@ -68,8 +94,10 @@ Status ChannelSource::migrate() {
   }
   Result<relay::StreamTraffic> traffic;
   {
+    std::unique_lock turn(link_turn_);
     const std::jthread carrying([&] { traffic = relay_.carry(*channels); });
     const Status migrated = wait_for_vmm();
+    turn.unlock();
     // A stream that has not ended by itself ends here.
     if (!migrated) {
       relay_.interruption().raise(migrated.error());
@@ -82,7 +110,18 @@ Status ChannelSource::migrate() {
   if (!traffic->note.empty()) report_.transport_note = traffic->note;
   report_.throughput_bytes_per_s =
       static_cast<double>(report_.bytes_sent) / to_seconds(Clock::now() - streaming_since_);
-  return hand_over();
+  return state_ == SourceState::kPostCopy ? finish_post_copy() : hand_over();
+}
+
+void ChannelSource::note_memory() {
+  if (options_.post_copy != PostCopy::kNever) {
+    if (parts_.guest.memory() == nullptr)
+      report_.transport_note = "in post-copy, " + parts_.guest.memory_note();
+  } else if (!relay_.places_pages()) {
+    report_.transport_note = relay_.note();
+  } else if (parts_.guest.memory() == nullptr) {
+    report_.transport_note = parts_.guest.memory_note();
+  }
 }
 
 // By channels for its pages, where there are lanes for them.
@@ -93,7 +132,9 @@ Result<std::vector<PageChannel*>> ChannelSource::begin() {
   if (count > 0) wanted.blocks = relay_.blocks_in_reach();
   if (!wanted.blocks.empty()) lanes = relay_.open_page_lanes(count);
   if (!wanted.blocks.empty() && lanes) wanted.count = count;
-  ASSIGN_OR_RETURN(BegunChannels begun, parts_.guest.begin(wanted));
+  const PostCopyUse post_copy =
+      options_.post_copy == PostCopy::kNever ? PostCopyUse::kNone : PostCopyUse::kPossible;
+  ASSIGN_OR_RETURN(BegunChannels begun, parts_.guest.begin(wanted, post_copy));
   if (!lanes) begun.note = to_string(lanes.error());
   if (!begun.channels.empty()) {
     report_.transport_note =
@@ -106,33 +147,65 @@ Result<std::vector<PageChannel*>> ChannelSource::begin() {
 
 // Until it has written everything.
 Status ChannelSource::wait_for_vmm() {
-  for (int looks = 0;; ++looks) {
+  Clock::time_point told_at;
+  while (true) {
+    const Clock::time_point looked_at = Clock::now();
     RETURN_IF_ERROR(relay_.interruption().check());
     ASSIGN_OR_RETURN(const ChannelProgress progress, parts_.guest.progress());
-    if (looks % kLooksPerProgress == 0) tell_progress(progress);
-    switch (progress.state) {
-      case ChannelProgress::State::kCompleted:
-        report_.ram_bytes = progress.ram_bytes;
-        report_.pages_sent = progress.sent_pages;
-        report_.zero_pages = progress.zero_pages;
-        return {};
-      case ChannelProgress::State::kFailed:
-        RETURN_IF_ERROR(relay_.interruption().check());
-        // The other end may know better.
-        if (const auto reason = relay_.link().reason_of_peer(deadline_in(kReasonPatience)))
-          return tl::unexpected<Error>(*reason);
-        return fail(Errc::kGuest, "QEMU could not migrate the guest: {}", progress.error);
-      case ChannelProgress::State::kRunning:
-        break;
+    if (looked_at - told_at >= kProgressEvery) {
+      told_at = looked_at;
+      tell_progress(progress);
     }
-    std::this_thread::sleep_until(streaming_since_ + (looks + 1) * kLookEvery);
+    RETURN_IF_ERROR(follow(progress));
+    if (progress.state == ChannelProgress::State::kCompleted) return {};
+    const bool often = switching_ && state_ == SourceState::kPrecopy;
+    std::this_thread::sleep_until(looked_at + (often ? kLookOftenEvery : kLookEvery));
   }
+}
+
+Status ChannelSource::follow(const ChannelProgress& progress) {
+  switch (progress.state) {
+    case ChannelProgress::State::kRunning:
+      return switch_when_due(progress);
+    case ChannelProgress::State::kPostCopy:
+      return state_ == SourceState::kPostCopy ? Status{} : hand_over_in_post_copy(progress);
+    case ChannelProgress::State::kCompleted:
+      // So little was missing that the VMM is through before anybody has looked.
+      if (switching_ && progress.in_post_copy && state_ != SourceState::kPostCopy)
+        RETURN_IF_ERROR(hand_over_in_post_copy(progress));
+      report_.ram_bytes = progress.ram_bytes;
+      report_.pages_sent = progress.sent_pages;
+      report_.zero_pages = progress.zero_pages;
+      if (report_.post_copy) report_.post_copy->faults = progress.requested_pages;
+      if (switching_ && !report_.post_copy)
+        report_.post_copy_note = "what remained was so little that QEMU sent it without";
+      return {};
+    case ChannelProgress::State::kBroken:
+    case ChannelProgress::State::kFailed:
+      return fail_migration(progress);
+  }
+  return {};
+}
+
+Status ChannelSource::fail_migration(const ChannelProgress& progress) {
+  RETURN_IF_ERROR(relay_.interruption().check());
+  // The other end may know better.
+  if (const auto reason = relay_.link().reason_of_peer(deadline_in(kReasonPatience)))
+    return tl::unexpected<Error>(*reason);
+  return fail(Errc::kGuest, "QEMU could not migrate the guest: {}", progress.error);
+}
+
+Status ChannelSource::switch_when_due(const ChannelProgress& progress) {
+  if (switching_ || !post_copy_is_due(options_.post_copy, progress)) return {};
+  switching_ = true;
+  return parts_.guest.switch_to_post_copy();
 }
 
 void ChannelSource::tell_progress(const ChannelProgress& progress) {
   const double elapsed_s = to_seconds(Clock::now() - streaming_since_);
   parts_.observer.on_progress(
-      {.phase = fmt::format("pre-copy round {}", progress.round),
+      {.phase = state_ == SourceState::kPostCopy ? "post-copy"
+                                                 : fmt::format("pre-copy round {}", progress.round),
        .bytes_sent = progress.sent_bytes,
        .bytes_remaining = progress.remaining_bytes,
        .throughput_bytes_per_s =
@@ -150,6 +223,36 @@ Status ChannelSource::hand_over() {
   RETURN_IF_ERROR(link.expect<Ready>(deadline_in(kLoadMax)));
   // From here on a cancel comes too late; one that came before wins.
   RETURN_IF_ERROR(relay_.interruption().seal());
+  RETURN_IF_ERROR(commit());
+  report_.status = MigrationStatus::kCompleted;
+  enter(SourceState::kCompleted);
+  return parts_.guest.release();
+}
+
+// While the stream passes, which has to be broken when a lane is, after the commit, too: so the
+// interruption stays open.
+Status ChannelSource::hand_over_in_post_copy(const ChannelProgress& progress) {
+  enter(SourceState::kAwaitingReady);
+  switched_at_ = Clock::now();
+  report_.post_copy = PostCopyReport{.missing_bytes = progress.remaining_bytes};
+  RETURN_IF_ERROR(relay_.link().expect<Ready>(deadline_in(kLoadMax)));
+  RETURN_IF_ERROR(decide());
+  RETURN_IF_ERROR(commit());
+  enter(SourceState::kPostCopy);
+  return {};
+}
+
+// As Interruption::seal().
+Status ChannelSource::decide() {
+  const std::lock_guard lock(decision_);
+  RETURN_IF_ERROR(relay_.interruption().check());
+  decided_ = true;
+  return {};
+}
+
+// On return the guest runs there.
+Status ChannelSource::commit() {
+  ControlLink& link = relay_.link();
   RETURN_IF_ERROR(parts_.commit_log.record_commit());
   enter(SourceState::kCommitted);
   RETURN_IF_ERROR(link.send(Commit{}));
@@ -170,6 +273,14 @@ Status ChannelSource::hand_over() {
     report_.downtime_ms = to_milliseconds(Clock::now() - *stopped_at);
     report_.downtime_start_ms = to_milliseconds(*stopped_at - begin_);
   }
+  return {};
+}
+
+// The stream has ended at both ends, and the VMM here is through.
+Status ChannelSource::finish_post_copy() {
+  RETURN_IF_ERROR(relay_.link().expect<FetchComplete>(deadline_in(kCompleteMax)));
+  (void)relay_.link().send(Released{});
+  report_.post_copy->ms = to_milliseconds(Clock::now() - switched_at_);
   report_.status = MigrationStatus::kCompleted;
   enter(SourceState::kCompleted);
   return parts_.guest.release();
@@ -181,6 +292,17 @@ void ChannelSource::give_up(const Error& error) {
   if (state_ == SourceState::kCommitted) {
     report_.status = MigrationStatus::kInDoubt;
     return enter(SourceState::kInDoubt);
+  }
+  if (state_ == SourceState::kPostCopy) {
+    // Not in doubt, but not over either.
+    report_.status = MigrationStatus::kInDoubt;
+    report_.error = fail(Errc::kInDoubt,
+                         "{}; the guest runs on the destination, where memory may be missing that "
+                         "is still here: QEMU's post-copy is paused and can go on through `godwit "
+                         "relay` (docs/channel.md)",
+                         to_string(error))
+                        .value();
+    return;
   }
   // The stream broke with the interruption, or ends with the VMM's migration; the destination is
   // told why where it does not know.

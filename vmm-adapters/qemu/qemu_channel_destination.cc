@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "engine/base/check.h"
@@ -11,12 +12,16 @@
 #include "vmm-adapters/linux/unix_stream.h"
 #include "vmm-adapters/qemu/guest_ram.h"
 #include "vmm-adapters/qemu/migration_settings.h"
+#include "vmm-adapters/qemu/qemu_page_requests.h"
 #include "vmm-adapters/qemu/refusals.h"
+#include "vmm-adapters/qemu/take_back.h"
 
 namespace godwit {
 namespace {
 
 using qemu::QmpClient;
+
+constexpr Clock::duration kPackageLookEvery = milliseconds(1);
 
 class QemuChannelDestination final : public ChannelDestinationGuest {
  public:
@@ -25,13 +30,16 @@ class QemuChannelDestination final : public ChannelDestinationGuest {
 
   Status set_up();
 
-  Result<relay::StreamTarget> open() override;
+  Result<relay::StreamTarget> open(PostCopyUse post_copy) override;
+  MakePageRequests page_requests() override { return qemu::make_page_requests; }
+  Result<bool> wait_switched(Deadline deadline) override;
   Status wait_loaded() override;
   Status start() override;
   Status abandon() override;
 
  private:
   Deadline command_deadline() const { return deadline_in(options_.command_timeout); }
+  Status wait_package_loaded();
 
   const QemuOptions options_;
   ProcessIdentity vmm_;
@@ -40,6 +48,8 @@ class QemuChannelDestination final : public ChannelDestinationGuest {
   std::string memory_note_;
   std::optional<qemu::MigrationSettings> settings_;
   bool opened_ = false;
+  bool switched_ = false;               // to post-copy
+  std::optional<std::string> settled_;  // its migration's status, once that is over
 };
 
 Status QemuChannelDestination::set_up() {
@@ -67,8 +77,15 @@ QemuChannelDestination::~QemuChannelDestination() {
     static_cast<void>(settings_->restore(*client_, command_deadline()));
 }
 
-Result<relay::StreamTarget> QemuChannelDestination::open() {
+Result<relay::StreamTarget> QemuChannelDestination::open(PostCopyUse post_copy) {
   CHECK(!opened_);
+  if (post_copy == PostCopyUse::kPossible) {
+    const Status allowed =
+        settings_->allow_post_copy(*client_, qemu::Side::kDestination, {}, command_deadline());
+    if (!allowed)
+      return fail(Errc::kRefused, "the destination cannot take the guest by post-copy: {}",
+                  to_string(allowed.error()));
+  }
   ASSIGN_OR_RETURN(UniqueFd channel, qemu::give_channel(*client_, command_deadline()));
   opened_ = true;
   client_->forget_events();
@@ -78,21 +95,67 @@ Result<relay::StreamTarget> QemuChannelDestination::open() {
       client_->execute("migrate-incoming", {{"uri", qemu::kChannelUri}}, command_deadline()));
   relay::StreamTarget target;
   ASSIGN_OR_RETURN(target.stream, make_unix_stream(std::move(channel)));
+  // Before post-copy QEMU gives memory back, so nothing may be put there past it.
+  if (post_copy == PostCopyUse::kPossible) return target;
   if (ram_) target.guest = ram_->memory();
   target.note = memory_note_;
   return target;
 }
 
+Result<bool> QemuChannelDestination::wait_switched(Deadline deadline) {
+  if (settled_) {
+    std::this_thread::sleep_until(deadline);
+    return false;
+  }
+  const auto wanted = [](const qemu::Json& event) {
+    if (qemu::string_or(event, "event", "") != "MIGRATION") return false;
+    const std::string status = qemu::string_or(qemu::field(event, "data"), "status", "");
+    return qemu::is_post_copy(status) || qemu::is_settled(status);
+  };
+  const Result<qemu::Json> event = client_->wait_event(wanted, deadline);
+  if (!event && event.error().code == Errc::kTimeout) return false;
+  RETURN_IF_ERROR(event);
+  const std::string status = qemu::string_or(qemu::field(*event, "data"), "status", "");
+  if (qemu::is_settled(status)) {
+    settled_ = status;
+    return false;
+  }
+  switched_ = true;
+  RETURN_IF_ERROR(wait_package_loaded());
+  return true;
+}
+
+// QEMU listens for pages first, then loads its devices, and calls the guest paused when it would
+// run it, had it not been told to stop.
+Status QemuChannelDestination::wait_package_loaded() {
+  const Deadline deadline = deadline_in(options_.state_timeout);
+  while (true) {
+    ASSIGN_OR_RETURN(const qemu::Json status, client_->execute("query-status", {}, deadline));
+    const std::string state = qemu::string_or(status, "status", "");
+    if (state == "paused") return {};
+    if (state != "inmigrate")
+      return fail(Errc::kGuest, "the destination QEMU is in state '{}' in post-copy", state);
+    if (Clock::now() > deadline)
+      return fail(Errc::kTimeout, "the destination QEMU does not load the guest's devices");
+    std::this_thread::sleep_for(kPackageLookEvery);
+  }
+}
+
 Status QemuChannelDestination::wait_loaded() {
-  const Result<std::string> status =
-      qemu::wait_settled(*client_, deadline_in(options_.state_timeout));
-  if (!status && status.error().code != Errc::kPeerLost)
-    return tl::unexpected<Error>(status.error());
-  if (!status || *status != "completed")
+  if (!settled_) {
+    Result<std::string> status = qemu::wait_settled(*client_, deadline_in(options_.state_timeout));
+    if (!status && status.error().code != Errc::kPeerLost)
+      return tl::unexpected<Error>(status.error());
+    settled_ = status ? *status : "";
+  }
+  if (*settled_ != "completed")
     return fail(Errc::kGuest,
                 "the destination QEMU could not take the guest and ended: its own error output "
                 "says why");
-  return qemu::check_run_state(*client_, "paused", command_deadline());
+  if (!switched_) return qemu::check_run_state(*client_, "paused", command_deadline());
+  // Otherwise the guest's next migration would be one with post-copy.
+  static_cast<void>(settings_->restore(*client_, command_deadline()));
+  return {};
 }
 
 Status QemuChannelDestination::start() {

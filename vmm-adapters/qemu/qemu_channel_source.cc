@@ -12,11 +12,17 @@
 #include "vmm-adapters/qemu/multifd_source.h"
 #include "vmm-adapters/qemu/qemu_page_extractor.h"
 #include "vmm-adapters/qemu/refusals.h"
+#include "vmm-adapters/qemu/take_back.h"
 
 namespace godwit {
 namespace {
 
 using qemu::QmpClient;
+
+bool is_post_copy_event(const qemu::Json& event) {
+  return qemu::string_or(event, "event", "") == "MIGRATION" &&
+         qemu::is_post_copy(qemu::string_or(qemu::field(event, "data"), "status", ""));
+}
 
 class QemuChannelSource final : public ChannelSourceGuest {
  public:
@@ -35,8 +41,9 @@ class QemuChannelSource final : public ChannelSourceGuest {
   const GuestMemory* memory() const override { return ram_ ? &ram_->memory() : nullptr; }
   const std::string& memory_note() const override { return memory_note_; }
   size_t channels_by_default() const override;
-  Result<BegunChannels> begin(const WantedChannels& wanted) override;
+  Result<BegunChannels> begin(const WantedChannels& wanted, PostCopyUse post_copy) override;
   Result<ChannelProgress> progress() override;
+  Status switch_to_post_copy() override;
   std::optional<Clock::time_point> stopped_at() override { return stopped_at_; }
   Status resume() override;
   Status release() override;
@@ -60,6 +67,7 @@ class QemuChannelSource final : public ChannelSourceGuest {
   std::vector<std::unique_ptr<qemu::MultifdChannel>> channels_;
   std::optional<Clock::time_point> stopped_at_;
   bool begun_ = false;
+  bool in_post_copy_ = false;  // was, at least
   bool released_ = false;
 };
 
@@ -83,6 +91,9 @@ Status QemuChannelSource::set_up() {
 
 QemuChannelSource::~QemuChannelSource() {
   if (!settings_ || released_ || !client_->usable()) return;
+  // A post-copy that is paused needs them to go on.
+  const Result<qemu::MigrationStatus> left = qemu::query_migration(*client_, command_deadline());
+  if (!left || qemu::is_post_copy(left->status)) return;
   // Better wrong settings than a guest that is lost.
   if (!qemu::wait_cleaned_up(*client_, command_deadline())) return;
   static_cast<void>(settings_->restore(*client_, command_deadline()));
@@ -92,9 +103,14 @@ size_t QemuChannelSource::channels_by_default() const {
   return version_ < qemu::kMultifdSince ? 0 : 2;
 }
 
-Result<BegunChannels> QemuChannelSource::begin(const WantedChannels& wanted) {
+Result<BegunChannels> QemuChannelSource::begin(const WantedChannels& wanted,
+                                               PostCopyUse post_copy) {
   client_->forget_events();
   begun_ = true;
+  if (post_copy == PostCopyUse::kPossible) {
+    RETURN_IF_ERROR(
+        settings_->allow_post_copy(*client_, qemu::Side::kSource, limits_, command_deadline()));
+  }
   BegunChannels begun;
   if (wanted.count > 0) {
     const Status status = begin_with_channels(wanted);
@@ -139,6 +155,7 @@ Result<ChannelProgress> QemuChannelSource::progress() {
   const auto count = [&](const char* key) {
     return static_cast<uint64_t>(qemu::integer_or(ram, key, 0));
   };
+  in_post_copy_ = in_post_copy_ || client_->has_event(is_post_copy_event);
   ChannelProgress progress{
       .error = qemu::string_or(answer, "error-desc", ""),
       .ram_bytes = count("total"),
@@ -147,7 +164,9 @@ Result<ChannelProgress> QemuChannelSource::progress() {
       .dirty_bytes_per_s = static_cast<double>(count("dirty-pages-rate") * count("page-size")),
       .round = static_cast<uint32_t>(std::max<uint64_t>(1, count("dirty-sync-count"))),
       .sent_pages = count("normal"),
-      .zero_pages = count("duplicate")};
+      .zero_pages = count("duplicate"),
+      .in_post_copy = in_post_copy_,
+      .requested_pages = count("postcopy-requests")};
   const std::string state = qemu::string_or(answer, "status", "none");
   if (state == "completed") {
     ASSIGN_OR_RETURN(const std::string run_state,
@@ -158,8 +177,22 @@ Result<ChannelProgress> QemuChannelSource::progress() {
   } else if (qemu::is_settled(state)) {
     progress.state = ChannelProgress::State::kFailed;
     if (progress.error.empty()) progress.error = "its migration is " + state;
+  } else if (state == "postcopy-active" || state == "postcopy-device") {
+    progress.state = ChannelProgress::State::kPostCopy;
+  } else if (qemu::is_post_copy(state)) {
+    progress.state = ChannelProgress::State::kBroken;
+    if (progress.error.empty()) progress.error = "its post-copy is paused";
   }
   return progress;
+}
+
+// QEMU would stop the guest by itself. But one that it has stopped it lets run on when its
+// migration fails, which from 10.0 on may be in the middle of post-copy, when the guest runs
+// elsewhere; before, without its disks.
+Status QemuChannelSource::switch_to_post_copy() {
+  RETURN_IF_ERROR(client_->execute("stop", {}, command_deadline()));
+  RETURN_IF_ERROR(client_->execute("migrate-start-postcopy", {}, command_deadline()));
+  return {};
 }
 
 // QEMU says itself when it was; what we see of it is later.

@@ -8,6 +8,7 @@
 
 #include <sys/types.h>
 
+#include <algorithm>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -56,6 +57,11 @@ class QmpClient {
   // When the last event of this name was, of those that came and were not waited for; by QEMU's
   // own stamp.
   std::optional<Clock::time_point> time_of_event(std::string_view name) const;
+
+  // Whether one of those events satisfies `wanted`.
+  bool has_event(const std::function<bool(const Json&)>& wanted) const {
+    return std::ranges::any_of(events_, wanted);
+  }
 
   // Forgets the events that came so far.
   void forget_events() { events_.clear(); }
