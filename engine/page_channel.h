@@ -23,7 +23,9 @@ class PageChannel {
     // put it into the channel is newer there; the VMM, which has it in its dirty log, sends it
     // again.
     virtual Status place(uint32_t block, std::span<const PageRun> runs) = 0;
-    // Returns when everything that was placed lies in its memory.
+    // Pages that were zero when the VMM looked: they become zero there.
+    virtual Status clear(uint32_t block, std::span<const PageRun> runs) = 0;
+    // Returns when everything that was placed lies in its memory, and what was cleared is zero.
     virtual Status settle() = 0;
 
    protected:

@@ -20,6 +20,7 @@ PageLane::PageLane(const Parts& parts)
         parts_.torn.note(completion);
       }) {
   operations_.reserve(kOperationsMax);
+  zeroes_.runs.reserve(kZeroRunsMax);
 }
 
 Status PageLane::run() {
@@ -57,7 +58,42 @@ Status PageLane::post() {
   return {};
 }
 
+// Nothing else of this round is of these pages, so that it does not matter when it is said.
+Status PageLane::clear(uint32_t block, std::span<const PageRun> runs) {
+  for (const PageRun& run : runs) {
+    for (uint64_t page = run.first_page; page < run.first_page + run.page_count; ++page)
+      RETURN_IF_ERROR(clear_page(block, page));
+  }
+  return {};
+}
+
+Status PageLane::clear_page(uint32_t block, uint64_t page) {
+  const PageHistory history =
+      parts_.placed.test(block, page) ? PageHistory::kSent : PageHistory::kUntouched;
+  const bool continues = zeroes_.block == block && zeroes_.history == history;
+  if (!continues || zeroes_.runs.size() == kZeroRunsMax) RETURN_IF_ERROR(send_zeroes());
+  zeroes_.block = block;
+  zeroes_.history = history;
+  if (!zeroes_.runs.empty()) {
+    PageRun& last = zeroes_.runs.back();
+    if (last.first_page + last.page_count == page) {
+      ++last.page_count;
+      return {};
+    }
+  }
+  zeroes_.runs.push_back({page, 1});
+  return {};
+}
+
+Status PageLane::send_zeroes() {
+  if (zeroes_.runs.empty()) return {};
+  RETURN_IF_ERROR(lane_.send(zeroes_));
+  zeroes_.runs.clear();
+  return {};
+}
+
 Status PageLane::settle() {
+  RETURN_IF_ERROR(send_zeroes());
   return lane_.wait_for_receiver();
 }
 

@@ -43,12 +43,16 @@ class PageLane final : PageChannel::Output {
 
  private:
   Status place(uint32_t block, std::span<const PageRun> runs) override;
+  Status clear(uint32_t block, std::span<const PageRun> runs) override;
   Status settle() override;
   Status post();
+  Status clear_page(uint32_t block, uint64_t page);
+  Status send_zeroes();
 
   const Parts parts_;
   OutgoingLane lane_;
   std::vector<TransferOp> operations_;
+  ZeroRuns zeroes_;  // not sent yet
   uint64_t placed_bytes_ = 0;
 };
 

@@ -4,13 +4,22 @@
 #include <array>
 #include <utility>
 
+#include "engine/migration/zero_clearing.h"
 #include "engine/relay/lane_word.h"
 
 namespace godwit::relay {
-namespace {
+
+PageReceivers::PageReceivers(const GuestMemory& guest, const GuestPageSet& present_at_start,
+                             Interruption& interruption)
+    : guest_(guest), present_at_start_(present_at_start), interruption_(interruption) {
+  wake_ = interruption.on_raise([this] {
+    const std::lock_guard lock(mutex_);
+    for (const Lane& lane : lanes_) lane.endpoint->shut_down();
+  });
+}
 
 // Returns when the source has said that the lane has ended, and knows that it was heard.
-Status receive(Endpoint& endpoint) {
+Status PageReceivers::receive(Endpoint& endpoint) const {
   std::vector<std::byte> answer;
   std::array<std::byte, kLaneMessageBytesMax> received;
   while (true) {
@@ -21,6 +30,11 @@ Status receive(Endpoint& endpoint) {
     }
     ASSIGN_OR_RETURN(const LaneMessage message,
                      decode_lane_message(std::span(received).first(*size)));
+    if (const auto* zeroes = std::get_if<ZeroRuns>(&message)) {
+      RETURN_IF_ERROR(validate(*zeroes, guest_));
+      RETURN_IF_ERROR(clear_pages(*zeroes, guest_, present_at_start_));
+      continue;
+    }
     if (const auto* end = std::get_if<RoundEnd>(&message)) {
       RETURN_IF_ERROR(say(endpoint, RoundDone{end->round, 0}, answer));
       continue;
@@ -30,15 +44,6 @@ Status receive(Endpoint& endpoint) {
       return fail(Errc::kCorrupt, "the sender of pages says {}", name_of(message));
     return say(endpoint, StreamDrained{0, StreamEnd::kEnded}, answer);
   }
-}
-
-}  // namespace
-
-PageReceivers::PageReceivers(Interruption& interruption) : interruption_(interruption) {
-  wake_ = interruption.on_raise([this] {
-    const std::lock_guard lock(mutex_);
-    for (const Lane& lane : lanes_) lane.endpoint->shut_down();
-  });
 }
 
 PageReceivers::~PageReceivers() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Lanes that bring nothing but pages, at the host that the guest comes to: they arrive where they
-// belong, and the source is told so.
+// belong, or become zero there, and the source is told so.
 #pragma once
 
 #include <memory>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/base/result.h"
+#include "engine/memory/guest_memory.h"
 #include "engine/migration/interruption.h"
 #include "engine/transport.h"
 
@@ -18,8 +19,10 @@ namespace godwit::relay {
 // Thread: any.
 class PageReceivers {
  public:
-  // A lane that breaks before it has ended is raised.
-  explicit PageReceivers(Interruption& interruption);
+  // Of this guest, whose pages that were not holes at the start are known. A lane that breaks
+  // before it has ended is raised.
+  PageReceivers(const GuestMemory& guest, const GuestPageSet& present_at_start,
+                Interruption& interruption);
   ~PageReceivers();
 
   // Serves this lane as well, from a thread of its own. One that comes after close() goes.
@@ -30,12 +33,15 @@ class PageReceivers {
 
  private:
   bool is_closed();
+  Status receive(Endpoint& endpoint) const;
 
   struct Lane {
     std::unique_ptr<Endpoint> endpoint;
     std::jthread thread;
   };
 
+  const GuestMemory& guest_;
+  const GuestPageSet& present_at_start_;
   Interruption& interruption_;
   std::mutex mutex_;
   bool closed_ = false;

@@ -86,6 +86,7 @@ Status PlacingSender::place(uint32_t block, uint64_t offset_bytes,
   placed_end_bytes_ = offset_bytes + content.size();
   unsettled_[block].set(page);
   sent_[block].set(page);
+  if (parts_.placed != nullptr) parts_.placed->set(block, {page, 1});
   placed_bytes_ += content.size();
   // Guest memory has all of the page when its first part comes.
   if (parts_.blocks[block].guest != nullptr)
@@ -154,8 +155,8 @@ Status PlacingSender::clear(uint32_t block, uint64_t offset_bytes, uint64_t size
 }
 
 Status PlacingSender::clear_page(uint32_t block, uint64_t page) {
-  const bool sent = sent_[block].test(page) || (parts_.placed_by_others != nullptr &&
-                                                parts_.placed_by_others->test(block, page));
+  const bool sent =
+      sent_[block].test(page) || (parts_.placed != nullptr && parts_.placed->test(block, page));
   const PageHistory history = sent ? PageHistory::kSent : PageHistory::kUntouched;
   const bool continues = zeroes_.block == block && zeroes_.history == history;
   if (!continues || zeroes_.runs.size() == kZeroRunsMax) RETURN_IF_ERROR(send_zeroes());

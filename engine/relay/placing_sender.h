@@ -49,9 +49,10 @@ class PlacingSender final : PageExtractor::Output {
     const MemoryRegion& local;     // both
     RemoteRegion remote;           // the receiver's ring
     std::vector<Block> blocks;
-    TornPages& torn;                                // of the lanes of page channels as well
-    const PlacedPages* placed_by_others = nullptr;  // by those lanes; null: there are none
-    std::atomic<uint64_t>* counter = nullptr;       // of the bytes read; may be null
+    TornPages& torn;  // of the lanes of page channels as well
+    // What those lanes place, and this does; null: there are none.
+    PlacedPages* placed = nullptr;
+    std::atomic<uint64_t>* counter = nullptr;  // of the bytes read; may be null
   };
   explicit PlacingSender(Parts parts);
 

@@ -187,7 +187,9 @@ Result<StreamTraffic> RelayDestination::pass_on() {
 
   if (reads && !parts_.make_requests)
     return fail(Errc::kCorrupt, "the source offers memory that nobody here reads");
-  if (!target_.guest.empty()) page_receivers_ = std::make_unique<PageReceivers>(interruption_);
+  if (!target_.guest.empty())
+    page_receivers_ =
+        std::make_unique<PageReceivers>(target_.guest, present_at_start_, interruption_);
   Doors doors(rails_.listeners, parts_.control, interruption_,
               reads ? Doors::Wanted::kDirectionsAndReads : Doors::Wanted::kDirections,
               page_receivers_.get());

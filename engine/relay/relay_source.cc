@@ -281,7 +281,7 @@ Result<StreamTraffic> RelaySource::carry_placing(std::span<std::byte> ring,
                         .remote = remote_[0],
                         .blocks = blocks,
                         .torn = torn,
-                        .placed_by_others = channels.empty() ? nullptr : &placed,
+                        .placed = channels.empty() ? nullptr : &placed,
                         .counter = sent_of(options_.counters)});
   RETURN_IF_ERROR(relay::carry(parts_.stream, {*outgoing_, [&] { return sender.run(); }}, incoming,
                                interruption_));

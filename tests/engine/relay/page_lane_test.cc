@@ -11,6 +11,7 @@
 #include <cstring>
 #include <functional>
 
+#include "engine/relay/lane_word.h"
 #include "engine/relay/page_receivers.h"
 #include "tests/engine/relay/placing_rig.h"
 #include "tests/engine/relay/socket_pair.h"
@@ -21,11 +22,13 @@ namespace {
 
 constexpr size_t kLanes = 3;
 
-// What a channel says: a run of pages of one block, after which it may settle.
+// What a channel says: a run of pages of one block, which are placed or cleared, after which it may
+// settle.
 struct Word {
   uint32_t block;
   PageRun run;
   uint32_t settles;
+  uint32_t clears = 0;
 };
 
 // A VMM's channel that has been written by the test.
@@ -42,10 +45,13 @@ class WordChannel final : public PageChannel {
     if (progress.state != VmmStream::State::kOpen) return progress.state;
     read_bytes_ += progress.bytes;
     words_.push_back(word);
-    RETURN_IF_ERROR(output.place(word.block, std::span(&word.run, 1)));
+    const std::span<const PageRun> runs(&word.run, 1);
+    RETURN_IF_ERROR(word.clears != 0 ? output.clear(word.block, runs)
+                                     : output.place(word.block, runs));
     if (word.settles == 0) return progress.state;
     RETURN_IF_ERROR(output.settle());
     for (const Word& settled : words_) on_settled_(settled);
+    words_.clear();
     return progress.state;
   }
   uint64_t read_bytes() const override { return read_bytes_; }
@@ -68,14 +74,16 @@ class PageLaneTest : public testing::TestWithParam<Wire> {
       rigs_.push_back(std::make_unique<PlacingRig>(
           destination_, RigOptions{.wire = GetParam(), .faults = faults_, .source = &source_}));
     for (const uint64_t pages : kBlockPages) placed_.add_block(pages * kBasePageBytes);
-    receivers_ = std::make_unique<PageReceivers>(there_);
+    present_at_start_ = destination_.present();
+    receivers_ = std::make_unique<PageReceivers>(destination_.memory(), present_at_start_, there_);
     for (size_t lane = 0; lane < kLanes; ++lane) {
       SocketPair pair = make_socket_pair();
       vmm_.push_back(std::move(pair.theirs));
       channels_.push_back(std::make_unique<WordChannel>(
           make_unix_stream(std::move(pair.ours)).value(), [this](const Word& word) {
             for (uint64_t i = 0; i < word.run.page_count; ++i)
-              wrong_ += is_there(word.block, word.run.first_page + i) ? 0 : 1;
+              wrong_ += is_done(word, word.run.first_page + i) ? 0 : 1;
+            ++settled_;
           }));
       receivers_->serve(rigs_[lane]->take_destination_end());
       lane_blocks_.push_back(rigs_[lane]->placed_blocks());
@@ -96,9 +104,17 @@ class PageLaneTest : public testing::TestWithParam<Wire> {
     return destination_.read_page(block, page) == source_.read_page(block, page);
   }
 
+  bool is_zero(uint32_t block, uint64_t page) const {
+    return destination_.read_page(block, page) == std::vector<std::byte>(kBasePageBytes);
+  }
+  bool is_done(const Word& word, uint64_t page) const {
+    return word.clears != 0 ? is_zero(word.block, page) : is_there(word.block, page);
+  }
+
   FaultPlan faults_;
   Guest source_;
   Guest destination_;
+  GuestPageSet present_at_start_;
   Interruption here_;
   Interruption there_;
   std::vector<std::unique_ptr<PlacingRig>> rigs_;
@@ -109,6 +125,7 @@ class PageLaneTest : public testing::TestWithParam<Wire> {
   std::vector<UniqueFd> vmm_;
   std::vector<std::unique_ptr<WordChannel>> channels_;
   std::atomic<int> wrong_{0};
+  std::atomic<int> settled_{0};  // words
 };
 INSTANTIATE_TEST_SUITE_P(Over, PageLaneTest, testing::Values(Wire::kLoopback, Wire::kTcp));
 
@@ -163,6 +180,49 @@ TEST_P(TearingPageLaneTest, KnowsWhichPagesAreNotAsTheyWereSent) {
   EXPECT_LT(damaged.size(), 1200U);
   EXPECT_TRUE(torn_.take() == damaged);
   EXPECT_TRUE(torn_.take().empty());
+}
+
+TEST_P(PageLaneTest, ClearsWhatAnotherLaneHasPlacedAndLeavesHoles) {
+  PageLanes lanes(parts(), here_);
+  say(0, {2, {10, 20}, 1});
+  while (settled_ == 0) std::this_thread::yield();
+  say(1, {2, {10, 10}, 0, 1});
+  say(1, {2, {100, 10}, 1, 1});
+  say(2, {2, {20, 5}, 1, 1});
+
+  for (UniqueFd& vmm : vmm_) vmm.reset();
+  lanes.end();
+
+  EXPECT_EQ(wrong_, 0);
+  EXPECT_EQ(settled_, 4);
+  EXPECT_TRUE(here_.check());
+  EXPECT_TRUE(there_.check());
+  EXPECT_TRUE(is_there(2, 25));
+  EXPECT_FALSE(destination_.present()[2].test(100));
+}
+
+TEST_P(PageLaneTest, ClearsWhatWasThereBefore) {
+  BlockContents model = zero_contents();
+  destination_.touch(model);
+  present_at_start_ = destination_.present();
+  PageLanes lanes(parts(), here_);
+  say(0, {2, {0, 100}, 0, 1});
+
+  for (UniqueFd& vmm : vmm_) vmm.reset();
+  lanes.end();
+
+  for (uint64_t page = 0; page < 100; ++page) EXPECT_TRUE(is_zero(2, page)) << page;
+  EXPECT_FALSE(is_zero(2, 102));
+}
+
+TEST_P(PageLaneTest, RefusesToClearBeyondABlock) {
+  std::vector<std::byte> message;
+  const ZeroRuns zeroes{.block = 2, .history = PageHistory::kSent, .runs = {{1199, 2}}};
+  ASSERT_TRUE(relay::say(rigs_[0]->source_end(), zeroes, message));
+
+  while (!there_.raised()) std::this_thread::yield();
+
+  EXPECT_EQ(there_.check().error().code, Errc::kCorrupt);
 }
 
 TEST_P(PageLaneTest, EndsAllLanesWhenOneIsLost) {

@@ -234,7 +234,7 @@ Status PlacingRig::send() {
                         .remote = incoming_region_->describe(),
                         .blocks = placed_blocks(),
                         .torn = torn_,
-                        .placed_by_others = options_.placed_by_others});
+                        .placed = options_.placed});
   const Status status = sender.run();
   placed_bytes_ = sender.placed_bytes();
   return status;

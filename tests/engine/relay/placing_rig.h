@@ -57,7 +57,7 @@ struct RigOptions {
   Guest* source = nullptr;     // pages are taken from there
   bool knows_guest = true;     // the receiver
   bool late_writes = false;    // nothing leaves before somebody waits for it
-  const PlacedPages* placed_by_others = nullptr;  // what the sender is told of
+  PlacedPages* placed = nullptr;  // what the sender is told of
   uint64_t seed = 1;
 };
 

@@ -290,7 +290,7 @@ TEST(PlacingFromTheStream, ClearsWhatAnotherLaneHasPlaced) {
   PlacedPages placed;
   for (const uint64_t pages : kBlockPages) placed.add_block(pages * kBasePageBytes);
   placed.set(2, {70, 1});
-  PlacingRig rig(destination, {.placed_by_others = &placed});
+  PlacingRig rig(destination, {.placed = &placed});
   std::ranges::fill(destination.memory()[2].memory.subspan(70 * kBasePageBytes, kBasePageBytes),
                     std::byte{0x5a});
   rig.start();

@@ -85,6 +85,9 @@ class PageOutput final : public PageChannel::Output {
     }
     return {};
   }
+  Status clear(uint32_t block, std::span<const PageRun> runs) override {
+    return place(block, runs);
+  }
   Status settle() override {
     ++rounds;
     return {};
@@ -396,8 +399,13 @@ TEST(MultifdChannel, PlacesNeighboursAsOneRun) {
       seen.assign(runs.begin(), runs.end());
       return {};
     }
+    Status clear(uint32_t, std::span<const PageRun> runs) override {
+      cleared.assign(runs.begin(), runs.end());
+      return {};
+    }
     Status settle() override { return {}; }
     std::vector<PageRun> seen;
+    std::vector<PageRun> cleared;
   } runs;
   MadeChannel made;
   made.packet("ram0", {0, 4096, 8192, 20480, 24576, 12288});
