@@ -33,8 +33,8 @@ constexpr char kRelayFooter[] =
     "capability, several migrations at once. With `connect --qmp`, pages of shared guest memory "
     "are\n"
     "written straight into it, past the stream and the QEMU there; with `listen --qmp`, straight\n"
-    "from that of the guest that leaves. Ctrl-C breaks the streams that run, as a lost connection\n"
-    "would.\n"
+    "from that of the guest that leaves. With multifd on, both need --qmp for that. Ctrl-C breaks\n"
+    "the streams that run, as a lost connection would.\n"
     "\n"
     "One `connect` serves any number of guests: {guest} in its --unix and --qmp stands for the "
     "name\n"
@@ -59,13 +59,13 @@ Result<uint64_t> listen_and_send(const RelayCliOptions& options, InterruptWatche
   });
   say(fmt::format("relays what is written into {} to {}, control connection: {}", options.unix_path,
                   options.address, describe_security(options.agent, security)));
+  OutgoingStreams outgoing(options, security, interrupts.fd());
   uint64_t refused = 0;
   for (uint64_t number = 1;; ++number) {
     Result<UniqueFd> socket = listener->accept();
     if (!socket && socket.error().code == Errc::kCancelled) break;
     if (!socket) return tl::unexpected<Error>(socket.error());
-    auto stream =
-        open_outgoing_stream(std::move(*socket), number, options, security, interrupts.fd());
+    auto stream = outgoing.open(std::move(*socket), number);
     if (stream) {
       streams.start(std::move(*stream));
       continue;

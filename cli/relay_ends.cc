@@ -19,6 +19,7 @@
 #include "vmm-adapters/qemu/channel_ram.h"
 #include "vmm-adapters/qemu/qemu_page_extractor.h"
 #include "vmm-adapters/qemu/qemu_page_requests.h"
+#include "vmm-adapters/qemu/relayed_multifd.h"
 
 namespace godwit::cli {
 namespace {
@@ -27,6 +28,9 @@ constexpr seconds kRelayConnectPatience{10};
 // QEMU says what a stream is as soon as it has connected, a channel without anything to say never.
 constexpr milliseconds kFirstBytesPatience{1000};
 constexpr seconds kRelayQmpPatience{5};
+// QEMU has connected them when it says something on its main channel. Each takes a few round trips
+// to the other host.
+constexpr seconds kChannelsPatience{20};
 
 relay::RelayOptions relay_options(relay::StreamCounters& counters, const std::string& guest = {}) {
   return {.software = kVersion, .guest = guest, .counters = &counters};
@@ -41,74 +45,142 @@ bool is_migration(int socket) {
 // A stream that goes out, with all that it needs.
 class OutgoingStream final : public RelayStreams::Stream {
  public:
-  // Returns once the other side has somewhere to take it.
-  static Result<std::unique_ptr<OutgoingStream>> open(UniqueFd socket, uint64_t number,
-                                                      const RelayCliOptions& options,
-                                                      const ControlSecurity& security,
-                                                      int interrupt_fd) {
-    std::unique_ptr<OutgoingStream> made(new OutgoingStream);
-    made->name_ = fmt::format("stream {}", number);
+  struct Route {
+    const RelayCliOptions& options;
+    const ControlSecurity& security;
+    int interrupt_fd;
+  };
+
+  explicit OutgoingStream(std::string name) : name_(std::move(name)) {}
+
+  // Returns once the other side has somewhere to take it. `socket` is of any stream but a channel
+  // of a migration whose pages are placed.
+  Status open(UniqueFd socket, const Route& route) {
     const bool migration = is_migration(socket.get());
-    if (migration && !options.qmp_path.empty()) made->open_guest(options.qmp_path, socket.get());
-    ASSIGN_OR_RETURN(made->stream_, make_unix_stream(std::move(socket)));
-    ASSIGN_OR_RETURN(made->rails_, make_lane_rails(options.agent));
-    ASSIGN_OR_RETURN(const std::string session, new_session_id());
-    ASSIGN_OR_RETURN(made->control_,
-                     connect_control(options.address, security, deadline_in(kRelayConnectPatience),
-                                     interrupt_fd));
-    made->source_ = std::make_unique<relay::RelaySource>(
-        relay::RelaySource::Parts{
-            .stream = *made->stream_,
-            .rails = made->rails_.rails,
-            .control = *made->control_,
-            .make_extractor = migration ? qemu::make_page_extractor : MakePageExtractor{},
-            .guest = made->memory_for(qemu::SourceRamUse::kSent),
-            .requested = made->memory_for(qemu::SourceRamUse::kRequested)},
-        session, relay_options(made->counters_, options.guest));
-    RETURN_IF_ERROR(made->source_->open());
-    say(fmt::format("{}: to {} over {}{}", made->name_, made->control_->peer_address(),
-                    made->source_->transport(), migration ? made->describe_pages() : ""));
-    return made;
+    if (migration && !route.options.qmp_path.empty())
+      open_guest(route.options.qmp_path, socket.get());
+    ASSIGN_OR_RETURN(stream_, make_unix_stream(std::move(socket)));
+    RETURN_IF_ERROR(open_source(route, migration ? make_extractor() : MakePageExtractor{}));
+    if (multifd_ != nullptr && source_->blocks_in_reach().empty()) {
+      hook_ = {};
+      multifd_ = nullptr;
+    }
+    if (multifd_ != nullptr) RETURN_IF_ERROR(source_->open_page_lanes(multifd_->channels()));
+    say_where(migration ? describe_pages() : "");
+    return {};
   }
 
-  Result<relay::StreamTraffic> carry() override { return source_->carry(); }
-  void stop() override { source_->stop(); }
+  // The same for such a channel.
+  Status open_channel(UniqueFd socket, std::shared_ptr<qemu::RelayedMultifd> multifd,
+                      const Route& route) {
+    multifd_ = std::move(multifd);
+    ASSIGN_OR_RETURN(stream_, multifd_->join(std::move(socket)));
+    RETURN_IF_ERROR(open_source(route, {}));
+    say_where(", what a multifd channel has besides placed pages");
+    return {};
+  }
+
+  // Where channels are to join: of a migration that has multifd and whose pages are placed.
+  const std::shared_ptr<qemu::RelayedMultifd>& multifd() const { return multifd_; }
+
+  Result<relay::StreamTraffic> carry() override {
+    if (multifd_ == nullptr) return source_->carry();
+    Result<relay::StreamTraffic> traffic = carry_main_ ? carry_main() : source_->carry();
+    if (!traffic) multifd_->interruption().raise(traffic.error());
+    return traffic;
+  }
+  void stop() override {
+    source_->stop();
+    if (multifd_ != nullptr)
+      multifd_->interruption().raise(fail(Errc::kCancelled, "stopped at the source").value());
+  }
   std::string name() const override { return name_; }
   const relay::StreamCounters& counters() const override { return counters_; }
 
  private:
-  OutgoingStream() = default;
-
   void open_guest(const std::string& qmp_path, int socket) {
     Result<qemu::SourceRam> ram = qemu::open_source_ram(qmp_path, deadline_in(kRelayQmpPatience));
     const Status usable =
         ram ? qemu::check_channel_of(ram->ram, socket) : Status(tl::unexpected<Error>(ram.error()));
-    if (usable) {
-      ram_ = std::move(*ram);
-    } else {
+    if (!usable) {
       say(fmt::format("{}: pages are taken from the stream: {}", name_, to_string(usable.error())));
+      return;
     }
+    ram_ = std::move(*ram);
+    if (ram_->multifd_channels == 0) return;
+    const GuestMemory& memory = ram_->ram.memory();
+    multifd_ = std::make_shared<qemu::RelayedMultifd>(memory.front().owner, ram_->multifd_channels,
+                                                      memory);
+    carry_main_ = true;
+  }
+
+  MakePageExtractor make_extractor() {
+    if (multifd_ == nullptr) return qemu::make_page_extractor;
+    return [multifd = multifd_](const std::vector<BlockDescription>& blocks) {
+      return multifd->make_extractor(blocks);
+    };
+  }
+
+  Status open_source(const Route& route, MakePageExtractor make_extractor) {
+    ASSIGN_OR_RETURN(rails_, make_lane_rails(route.options.agent));
+    ASSIGN_OR_RETURN(const std::string session, new_session_id());
+    ASSIGN_OR_RETURN(control_,
+                     connect_control(route.options.address, route.security,
+                                     deadline_in(kRelayConnectPatience), route.interrupt_fd));
+    source_ = std::make_unique<relay::RelaySource>(
+        relay::RelaySource::Parts{.stream = *stream_,
+                                  .rails = rails_.rails,
+                                  .control = *control_,
+                                  .make_extractor = std::move(make_extractor),
+                                  .has_page_channels = multifd_ != nullptr,
+                                  .guest = memory_for(qemu::SourceRamUse::kSent),
+                                  .requested = memory_for(qemu::SourceRamUse::kRequested)},
+        session, relay_options(counters_, route.options.guest));
+    if (multifd_ != nullptr)
+      hook_ = multifd_->interruption().on_raise([this] {
+        source_->interruption().raise(
+            fail(Errc::kPeerLost, "another connection of this migration broke").value());
+      });
+    return source_->open();
+  }
+
+  // QEMU opens its channels before or while it begins to say something here.
+  Result<relay::StreamTraffic> carry_main() {
+    const auto channels = multifd_->wait_for_all(deadline_in(kChannelsPatience));
+    if (channels) return source_->carry(*channels);
+    source_->interruption().raise(channels.error());
+    return source_->carry();
   }
 
   const GuestMemory* memory_for(qemu::SourceRamUse use) const {
     return ram_ && ram_->use == use ? &ram_->ram.memory() : nullptr;
   }
 
+  void say_where(const std::string& what) const {
+    say(fmt::format("{}: to {} over {}{}", name_, control_->peer_address(), source_->transport(),
+                    what));
+  }
+
   std::string describe_pages() const {
     if (memory_for(qemu::SourceRamUse::kRequested) != nullptr)
       return ", pages in the stream, in post-copy those asked for from memory";
-    if (source_->places_pages())
-      return ram_ ? ", pages from memory to memory" : ", pages into memory";
-    return fmt::format(", pages in the stream ({})", source_->note());
+    if (!source_->places_pages()) return fmt::format(", pages in the stream ({})", source_->note());
+    if (multifd_ != nullptr)
+      return fmt::format(", pages of {} multifd channels from memory to memory",
+                         multifd_->channels());
+    return ram_ ? ", pages from memory to memory" : ", pages into memory";
   }
 
-  std::string name_;
+  const std::string name_;
   relay::StreamCounters counters_;
   std::optional<qemu::SourceRam> ram_;
+  std::shared_ptr<qemu::RelayedMultifd> multifd_;
+  bool carry_main_ = false;  // of that, the main channel
   std::unique_ptr<VmmStream> stream_;
   LaneRails rails_;
   std::unique_ptr<ControlChannel> control_;
   std::unique_ptr<relay::RelaySource> source_;
+  Interruption::Hook hook_;
 };
 
 // One that comes in.
@@ -157,13 +229,16 @@ class IncomingStream final : public RelayStreams::Stream {
   Result<relay::StreamTarget> connect(const OpenStream& offer, const RelayCliOptions& options) {
     ASSIGN_OR_RETURN(const std::string unix_path, path_for_guest(options.unix_path, offer.guest));
     ASSIGN_OR_RETURN(const std::string qmp_path, path_for_guest(options.qmp_path, offer.guest));
-    const bool migration = offer.content == StreamContent::kGuest;
+    const bool migration = offer.content != StreamContent::kBytes;
     if (migration) RETURN_IF_ERROR(take_turn(options.limit));
     relay::StreamTarget target;
     Result<qemu::GuestRam> ram = fail(Errc::kRefused, "the destination's relay has no --qmp");
     if (migration && !qmp_path.empty())
-      ram = qemu::open_channel_ram(qmp_path, qemu::Side::kDestination,
-                                   deadline_in(kRelayQmpPatience));
+      ram = qemu::open_destination_ram(qmp_path,
+                                       offer.content == StreamContent::kGuestBesideChannels
+                                           ? qemu::MultifdPages::kTaken
+                                           : qemu::MultifdPages::kLeft,
+                                       deadline_in(kRelayQmpPatience));
     ASSIGN_OR_RETURN(UniqueFd socket, connect_unix(unix_path));
     Status usable = ram ? qemu::check_channel_of(*ram, socket.get())
                         : Status(tl::unexpected<Error>(ram.error()));
@@ -189,13 +264,36 @@ class IncomingStream final : public RelayStreams::Stream {
 
 }  // namespace
 
-Result<std::unique_ptr<RelayStreams::Stream>> open_outgoing_stream(UniqueFd socket, uint64_t number,
-                                                                   const RelayCliOptions& options,
-                                                                   const ControlSecurity& security,
-                                                                   int interrupt_fd) {
-  ASSIGN_OR_RETURN(
-      std::unique_ptr<RelayStreams::Stream> stream,
-      OutgoingStream::open(std::move(socket), number, options, security, interrupt_fd));
+OutgoingStreams::OutgoingStreams(const RelayCliOptions& options, const ControlSecurity& security,
+                                 int interrupt_fd)
+    : options_(options), security_(security), interrupt_fd_(interrupt_fd) {}
+
+Result<std::unique_ptr<RelayStreams::Stream>> OutgoingStreams::open(UniqueFd socket,
+                                                                    uint64_t number) {
+  std::string name = fmt::format("stream {}", number);
+  if (multifd_ != nullptr && peer_of(socket.get()) == multifd_->process() &&
+      !is_migration(socket.get()))
+    return open_channel(std::move(socket), std::move(name));
+  auto stream = std::make_unique<OutgoingStream>(std::move(name));
+  RETURN_IF_ERROR(stream->open(std::move(socket), {options_, security_, interrupt_fd_}));
+  if (stream->multifd() != nullptr) {
+    // QEMU runs one migration at a time.
+    if (multifd_ != nullptr)
+      multifd_->interruption().raise(
+          fail(Errc::kGuest, "QEMU has begun another migration").value());
+    multifd_ = stream->multifd();
+  }
+  return stream;
+}
+
+Result<std::unique_ptr<RelayStreams::Stream>> OutgoingStreams::open_channel(UniqueFd socket,
+                                                                            std::string name) {
+  auto stream = std::make_unique<OutgoingStream>(std::move(name));
+  const Status opened =
+      stream->open_channel(std::move(socket), multifd_, {options_, security_, interrupt_fd_});
+  if (!opened) multifd_->interruption().raise(opened.error());
+  if (!opened || multifd_->is_complete()) multifd_ = nullptr;
+  RETURN_IF_ERROR(opened);
   return stream;
 }
 

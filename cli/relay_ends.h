@@ -15,6 +15,10 @@
 #include "engine/base/unique_fd.h"
 #include "transports/control/control_listener.h"
 
+namespace godwit::qemu {
+class RelayedMultifd;
+}
+
 namespace godwit::cli {
 
 // In paths of the destination: the name that `relay listen --guest` says.
@@ -32,11 +36,26 @@ struct RelayCliOptions {
   bool once = false;
 };
 
-// Returns once the other side has somewhere to take it. `options` outlives the stream.
-Result<std::unique_ptr<RelayStreams::Stream>> open_outgoing_stream(UniqueFd socket, uint64_t number,
-                                                                   const RelayCliOptions& options,
-                                                                   const ControlSecurity& security,
-                                                                   int interrupt_fd);
+// Streams that go out: one after the other, since those of one migration belong together.
+class OutgoingStreams {
+ public:
+  // `options` outlives this and every stream.
+  OutgoingStreams(const RelayCliOptions& options, const ControlSecurity& security,
+                  int interrupt_fd);
+
+  // Returns once the other side has somewhere to take what `socket` says.
+  Result<std::unique_ptr<RelayStreams::Stream>> open(UniqueFd socket, uint64_t number);
+
+ private:
+  Result<std::unique_ptr<RelayStreams::Stream>> open_channel(UniqueFd socket, std::string name);
+
+  const RelayCliOptions& options_;
+  const ControlSecurity security_;
+  const int interrupt_fd_;
+  // Of a migration whose pages are placed, and of whose multifd channels some are still to come:
+  // shared with its streams, of which any may be the last.
+  std::shared_ptr<qemu::RelayedMultifd> multifd_;
+};
 
 // `migrations` counts those that come in at the moment. Both outlive the stream.
 Result<std::unique_ptr<RelayStreams::Stream>> open_incoming_stream(

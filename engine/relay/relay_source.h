@@ -36,6 +36,8 @@ class RelaySource {
     // Where the stream has pages of a guest: tells them from the rest, so that they can be put
     // straight into the guest's memory, if the other end can reach that. Null: any byte stream.
     MakePageExtractor make_extractor = nullptr;
+    // Whether the VMM may send pages by channels, too, which carry() is told of then.
+    bool has_page_channels = false;
     // That guest's memory here, from which its pages can be sent. Null: from the stream.
     const GuestMemory* guest = nullptr;
     // The guest's memory here, where the VMM at the other end may ask for pages once the guest

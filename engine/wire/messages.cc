@@ -275,7 +275,7 @@ void describe(Fields& fields, OneOf<OpenStream> auto& message) {
   fields.list("rails", message.rails, {.count_max = kRailsMax, .element_bytes_min = 4 + 4},
               kDescribeElement);
   fields.require("rails", "is empty", [&] { return !message.rails.empty(); });
-  fields.choice("content", message.content, StreamContent::kGuestInPostCopy);
+  fields.choice("content", message.content, StreamContent::kGuestBesideChannels);
   fields.text("guest", message.guest, kNameBytesMax);
 }
 

@@ -307,6 +307,8 @@ enum class StreamContent : uint8_t {
   kGuest = 2,  // with pages of guest memory, which it can tell from the rest
   // The same, and some of them may come after the guest runs: the VMM that waits has to know.
   kGuestInPostCopy = 3,
+  kGuestBesideChannels =
+      4,  // it can take apart further channels, too, by which the VMM sends pages
 };
 
 // Source -> destination: a byte stream, which the destination passes on to where it belongs.

@@ -8,16 +8,21 @@
 #include <utility>
 #include <vector>
 
+#include "engine/relay/relay_options.h"
 #include "vmm-adapters/linux/shared_mapping.h"
 #include "vmm-adapters/linux/unix_stream.h"
+#include "vmm-adapters/qemu/json_access.h"
+#include "vmm-adapters/qemu/refusals.h"
 
 namespace godwit::qemu {
 namespace {
 
-// With these, pages come by other ways than records of the main channel, or QEMU gives memory back
-// on its own. The destination's QEMU must have the same.
-constexpr std::array kOtherWays = {"multifd", "postcopy-ram",        "postcopy-preempt", "compress",
-                                   "x-colo",  "background-snapshot", "mapped-ram"};
+// With this, pages come by multifd channels: by those alone, but for zero pages.
+constexpr const char* kMultifdPages = "multifd";
+// With these, pages come by other ways than records and packets, or QEMU gives memory back on its
+// own. The destination's QEMU must have the same.
+constexpr std::array kOtherWays = {"postcopy-ram", "postcopy-preempt",    "compress",
+                                   "x-colo",       "background-snapshot", "mapped-ram"};
 // With this, a page sent from memory, which may be newer than that in the stream, is a wrong base
 // for the next difference.
 constexpr const char* kDifferences = "xbzrle";
@@ -51,20 +56,37 @@ Status refuse(const Capabilities& on, const Names& names) {
   return {};
 }
 
-Status check_placing(const Capabilities& on, Side side) {
-  RETURN_IF_ERROR(refuse(on, kOtherWays));
-  return side == Side::kSource ? refuse(on, std::array{kDifferences}) : Status{};
+bool has(const Capabilities& on, const char* name) {
+  return std::ranges::find(on, name) != on.end();
+}
+
+// How many channels there will be; 0 where multifd is off.
+Result<size_t> check_multifd_channels(QmpClient& client, const Capabilities& on,
+                                      Deadline deadline) {
+  if (!has(on, kMultifdPages)) return 0;
+  RETURN_IF_ERROR(check_followed_devices(client, deadline));
+  ASSIGN_OR_RETURN(const Json parameters, client.execute("query-migrate-parameters", {}, deadline));
+  if (const std::string method = string_or(parameters, "multifd-compression", "none");
+      method != "none")
+    return fail(Errc::kRefused, "multifd is on with compression {}", method);
+  const int64_t channels = integer_or(parameters, "multifd-channels", 0);
+  if (channels < 1 || channels > relay::kPageLanesMax)
+    return fail(Errc::kRefused, "multifd has {} channels, and pages of 1 to {} can be placed",
+                channels, relay::kPageLanesMax);
+  return static_cast<size_t>(channels);
 }
 
 }  // namespace
 
-Result<GuestRam> open_channel_ram(const std::string& qmp_path, Side side, Deadline deadline) {
+Result<GuestRam> open_destination_ram(const std::string& qmp_path, MultifdPages multifd,
+                                      Deadline deadline) {
   ASSIGN_OR_RETURN(const std::unique_ptr<QmpClient> client, QmpClient::connect(qmp_path, deadline));
   ASSIGN_OR_RETURN(const pid_t pid, client->peer_pid());
   ASSIGN_OR_RETURN(const Capabilities on, query_capabilities(*client, deadline));
-  RETURN_IF_ERROR(check_placing(on, side));
+  RETURN_IF_ERROR(refuse(on, kOtherWays));
+  if (multifd == MultifdPages::kLeft) RETURN_IF_ERROR(refuse(on, std::array{kMultifdPages}));
   ASSIGN_OR_RETURN(GuestRam ram, GuestRam::open(*client, pid, RamChoice::kShared, deadline));
-  if (side == Side::kDestination) RETURN_IF_ERROR(map_present_pages(ram.memory()));
+  RETURN_IF_ERROR(map_present_pages(ram.memory()));
   return ram;
 }
 
@@ -72,10 +94,19 @@ Result<SourceRam> open_source_ram(const std::string& qmp_path, Deadline deadline
   ASSIGN_OR_RETURN(const std::unique_ptr<QmpClient> client, QmpClient::connect(qmp_path, deadline));
   ASSIGN_OR_RETURN(const pid_t pid, client->peer_pid());
   ASSIGN_OR_RETURN(const Capabilities on, query_capabilities(*client, deadline));
-  const bool post_copy = std::ranges::find(on, kPostCopy) != on.end();
-  RETURN_IF_ERROR(post_copy ? refuse(on, kNotInMemory) : check_placing(on, Side::kSource));
+  const bool post_copy = has(on, kPostCopy);
+  size_t channels = 0;
+  if (post_copy) {
+    RETURN_IF_ERROR(refuse(on, kNotInMemory));
+  } else {
+    RETURN_IF_ERROR(refuse(on, kOtherWays));
+    RETURN_IF_ERROR(refuse(on, std::array{kDifferences}));
+    ASSIGN_OR_RETURN(channels, check_multifd_channels(*client, on, deadline));
+  }
   ASSIGN_OR_RETURN(GuestRam ram, GuestRam::open(*client, pid, RamChoice::kShared, deadline));
-  return SourceRam{std::move(ram), post_copy ? SourceRamUse::kRequested : SourceRamUse::kSent};
+  return SourceRam{.ram = std::move(ram),
+                   .use = post_copy ? SourceRamUse::kRequested : SourceRamUse::kSent,
+                   .multifd_channels = channels};
 }
 
 Status check_channel_of(const GuestRam& ram, int socket) {

@@ -4,16 +4,22 @@
 // stream.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
 
+#include "engine/base/time.h"
 #include "vmm-adapters/qemu/guest_ram.h"
-#include "vmm-adapters/qemu/migration_settings.h"
 
 namespace godwit::qemu {
 
-// Asks the QEMU behind `qmp_path`, and lets it go again: somebody else drives it.
+// Whether somebody takes the pages out of QEMU's multifd channels, where it has any.
+enum class MultifdPages : uint8_t { kLeft = 1, kTaken = 2 };
+
+// Of a destination. Asks the QEMU behind `qmp_path`, and lets it go again: somebody else drives it.
 // Errors: kRefused when pages cannot be placed past its migration, saying why.
-Result<GuestRam> open_channel_ram(const std::string& qmp_path, Side side, Deadline deadline);
+Result<GuestRam> open_destination_ram(const std::string& qmp_path, MultifdPages multifd,
+                                      Deadline deadline);
 
 enum class SourceRamUse : uint8_t {
   kSent = 1,      // pages are sent from it, past the stream
@@ -22,6 +28,7 @@ enum class SourceRamUse : uint8_t {
 struct SourceRam {
   GuestRam ram;
   SourceRamUse use;
+  size_t multifd_channels;  // by which QEMU will send pages; 0: none
 };
 // At the source of a migration that somebody else drives. Errors: kRefused when it can be used for
 // neither.

@@ -17,11 +17,19 @@ namespace {
 
 class QemuPageExtractor final : public PageExtractor {
  public:
-  QemuPageExtractor(const std::vector<BlockDescription>& blocks, MultifdMeeting* meeting)
+  struct Options {
+    MultifdMeeting* meeting = nullptr;
+    bool channels_go_on = false;  // to the other end, where they meet again
+    std::string note = {};        // why nothing is placed; empty: it is
+  };
+  QemuPageExtractor(const std::vector<BlockDescription>& blocks, const Options& options)
       : blocks_(blocks),
-        meeting_(meeting),
+        meeting_(options.meeting),
+        channels_go_on_(options.channels_go_on),
         parser_(stream::StreamParser::Options{}),
-        writer_(stream::StreamWriter::Channel::kMain, parser_.blocks()) {}
+        writer_(stream::StreamWriter::Channel::kMain, parser_.blocks()),
+        placing_(options.note.empty()),
+        note_(options.note) {}
 
   Status take_apart(std::span<const std::byte> piece, Output& output) override;
   Status finish(Output& output) override;
@@ -44,10 +52,11 @@ class QemuPageExtractor final : public PageExtractor {
 
   const std::vector<BlockDescription> blocks_;
   MultifdMeeting* const meeting_;
+  const bool channels_go_on_;
   bool syncs_have_records_ = false;  // of their own: otherwise each end of a section is one
   stream::StreamParser parser_;
   stream::StreamWriter writer_;
-  bool placing_ = true;
+  bool placing_;
   bool completed_ = false;
   std::string note_;
   // Of the parser's blocks, as far as they were asked for: the index in blocks_, or none.
@@ -116,8 +125,12 @@ Status QemuPageExtractor::handle_record(const stream::StreamEvent& event,
     case stream::RamRecordType::kMultifdFlush:
       if (has_channels()) {
         syncs_have_records_ = true;
-        writer_.drop(event);
-        return meet_channels(output);
+        if (!channels_go_on_) {
+          writer_.drop(event);
+          return meet_channels(output);
+        }
+        RETURN_IF_ERROR(meet_channels(output));
+        break;
       }
       [[fallthrough]];
     case stream::RamRecordType::kHook:
@@ -243,12 +256,25 @@ void QemuPageExtractor::keep_last_page() {
 }  // namespace
 
 std::unique_ptr<PageExtractor> make_page_extractor(const std::vector<BlockDescription>& blocks) {
-  return std::make_unique<QemuPageExtractor>(blocks, nullptr);
+  return std::make_unique<QemuPageExtractor>(blocks, QemuPageExtractor::Options{});
+}
+
+std::unique_ptr<PageExtractor> make_passing_extractor(const std::vector<BlockDescription>& blocks,
+                                                      std::string why) {
+  return std::make_unique<QemuPageExtractor>(blocks,
+                                             QemuPageExtractor::Options{.note = std::move(why)});
 }
 
 std::unique_ptr<PageExtractor> make_page_extractor_with_channels(
     const std::vector<BlockDescription>& blocks, MultifdMeeting& meeting) {
-  return std::make_unique<QemuPageExtractor>(blocks, &meeting);
+  return std::make_unique<QemuPageExtractor>(blocks,
+                                             QemuPageExtractor::Options{.meeting = &meeting});
+}
+
+std::unique_ptr<PageExtractor> make_page_extractor_beside_channels(
+    const std::vector<BlockDescription>& blocks, MultifdMeeting& meeting) {
+  return std::make_unique<QemuPageExtractor>(
+      blocks, QemuPageExtractor::Options{.meeting = &meeting, .channels_go_on = true});
 }
 
 bool begins_migration(std::span<const std::byte> bytes) {

@@ -19,11 +19,19 @@ namespace godwit::qemu {
 
 std::unique_ptr<PageExtractor> make_page_extractor(const std::vector<BlockDescription>& blocks);
 
-// The same for a main channel that has multifd channels beside it if anybody is expected at the
-// meeting: its syncs are kept with them, and in their stead the stream has the pages of theirs that
-// cannot be placed. What would end the placing is an error then.
+// One that places none of them, and says why.
+std::unique_ptr<PageExtractor> make_passing_extractor(const std::vector<BlockDescription>& blocks,
+                                                      std::string why);
+
+// One for a main channel that has multifd channels beside it if anybody is expected at the meeting:
+// its syncs are kept with them, and in their stead the stream has the pages of theirs that cannot
+// be placed. What would end the placing is an error then.
 // Ownership: the meeting outlives the extractor.
 std::unique_ptr<PageExtractor> make_page_extractor_with_channels(
+    const std::vector<BlockDescription>& blocks, MultifdMeeting& meeting);
+
+// The same where the channels go on to the destination's QEMU: it keeps the syncs as well.
+std::unique_ptr<PageExtractor> make_page_extractor_beside_channels(
     const std::vector<BlockDescription>& blocks, MultifdMeeting& meeting);
 
 // Whether a stream that begins like this is the main channel of a migration.
