@@ -84,24 +84,6 @@ def test_compressed_pages_end_the_placing(folder, network):
         assert "then not (XBZRLE is on)" in here.output()
 
 
-def set_up_multifd(guests, channels, **parameters):
-    for qemu in (guests.source, guests.destination):
-        set_up(qemu, ["multifd"], **{"multifd-channels": channels, **parameters})
-
-
-@pytest.mark.parametrize("version,channels,kind", [("7.2", 2, "memfd"), ("10.0", 2, "memfd"), ("10.0", 8, "file")])
-def test_pages_of_multifd_go_past_its_channels(folder, network, version, channels, kind):
-    with scenario(folder, network, BootSector(dirty_mib=100), SHARED[kind], version) as guests, \
-            placing_relays(guests, folder, network.name, True) as (here, there):
-        set_up_multifd(guests, channels)
-        begin(guests, folder)
-        assert_moved(guests, folder)
-        assert_both_ended_well(here, there)
-        assert f"pages of {channels} multifd channels from memory to memory" in here.output(), here.output()
-        assert here.output().count("ended after") == 1 + channels, here.output()
-        assert placed_mib(here) > 50, here.output()
-
-
 def test_guest_is_right_after_a_cancelled_attempt(folder, network):
     """Pages of the attempt lie in the memory of the destination that takes the guest at last."""
     with scenario(folder, network, BootSector(dirty_mib=16), SHARED["file"]) as guests:
