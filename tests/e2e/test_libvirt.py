@@ -16,12 +16,14 @@ from harness.waiting import wait_until
 
 GUEST = "traveller"
 MEMORY_MIB = 64
+MONITOR = f"{RELAY_FOLDER}/guest.qmp"  # for the relays; that of libvirt is libvirt's
 
 
 class Hosts:
-    """Two libvirtds with relays between them, and a guest that runs on the first."""
+    """Two libvirtds with relays between them, and a guest that runs on the first. With a monitor of the guest's QEMU,
+    the relays place its pages."""
 
-    def __init__(self, folder, source, destination, stack):
+    def __init__(self, folder, source, destination, stack, monitor=None):
         self.folder = folder
         self.source = source
         self.destination = destination
@@ -29,16 +31,17 @@ class Hosts:
         self.guest = BootSector(dirty_mib=16)
         address = f"{Pair.DESTINATION_ADDRESS}:{relay.PORT}"
         path = f"{RELAY_FOLDER}/migration.sock"
+        own_monitor = ["--qmp", monitor] if monitor else []
         self.relay_there = stack.enter_context(relay.Relay(
-            "connect", folder, ["--unix", path, "--listen", address, "--insecure"], enter=destination.inside()))
+            "connect", folder, ["--unix", path, "--listen", address, "--insecure", *own_monitor], enter=destination.inside()))
         wait_until(lambda: "waits for" in self.relay_there.output(), "the relay waiting", 10)
         self.relay_here = stack.enter_context(relay.Relay(
-            "listen", folder, ["--unix", path, "--to", address, "--insecure"], enter=source.inside()))
+            "listen", folder, ["--unix", path, "--to", address, "--insecure", *own_monitor], enter=source.inside()))
         wait_until(source.relay_socket.exists, "the relay's socket", 10)
         image = self.guest.write_image(folder / "floppy")
         self.serial_path = folder / "serial"
         xml = folder / "guest.xml"
-        xml.write_text(domain(GUEST, image, self.serial_path, MEMORY_MIB))
+        xml.write_text(domain(GUEST, image, self.serial_path, MEMORY_MIB, monitor))
         source.virsh("create", str(xml))
         for host in (source, destination):
             stack.callback(host.virsh, "destroy", GUEST, check=False)
@@ -79,6 +82,12 @@ def hosts(folder, daemons):
         yield Hosts(folder, *daemons, stack)
 
 
+@pytest.fixture
+def placing_hosts(folder, daemons):
+    with contextlib.ExitStack() as stack:
+        yield Hosts(folder, *daemons, stack, MONITOR)
+
+
 def on_its_way(hosts):
     job = hosts.source.job(GUEST)
     return job.get("Job type") == "Unbounded" and float(job.get("Memory processed", "0 MiB").split()[0]) > 0
@@ -99,6 +108,13 @@ def test_virsh_moves_a_guest(hosts, options, streams):
     job = hosts.destination.job(GUEST, "--completed")
     assert job["Job type"] == "Completed"
     assert float(job["Memory processed"].split()[0]) > 40, job
+
+
+def test_virsh_moves_a_guest_in_parallel_whose_pages_are_placed(placing_hosts):
+    hosts = placing_hosts
+    assert_moved(hosts, hosts.source.migrate(GUEST, hosts.destination, "--parallel", "--parallel-connections", "2"))
+    assert "pages of 2 multifd channels from memory to memory" in hosts.relay_here.output()
+    wait_until(lambda: hosts.relay_here.output().count("ended after") == 3, "all streams ended", 10)
 
 
 def test_virsh_moves_a_guest_by_post_copy(hosts):

@@ -104,11 +104,16 @@ class LibvirtHost:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def domain(name, floppy, serial, memory_mib=64):
-    """A guest that boots from `floppy`."""
-    return f"""<domain type='qemu'>
+def domain(name, floppy, serial, memory_mib=64, monitor=None):
+    """A guest that boots from `floppy`. With a `monitor` beside libvirt's, at that path, its memory is shared, too."""
+    shared = "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>" if monitor else ""
+    own_monitor = f"""<qemu:commandline>
+    <qemu:arg value='-qmp'/><qemu:arg value='unix:{monitor},server=on,wait=off'/>
+  </qemu:commandline>""" if monitor else ""
+    return f"""<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>{name}</name>
   <memory unit='MiB'>{memory_mib}</memory>
+  {shared}
   <vcpu>1</vcpu>
   <os><type arch='x86_64' machine='pc-i440fx-7.2'>hvm</type><boot dev='fd'/></os>
   <devices>
@@ -120,5 +125,6 @@ def domain(name, floppy, serial, memory_mib=64):
     <serial type='file'><source path='{serial}' append='on'/></serial>
     <memballoon model='none'/>
   </devices>
+  {own_monitor}
 </domain>
 """
