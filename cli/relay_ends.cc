@@ -60,7 +60,7 @@ class OutgoingStream final : public RelayStreams::Stream {
     if (migration && !route.options.qmp_path.empty())
       open_guest(route.options.qmp_path, socket.get());
     ASSIGN_OR_RETURN(stream_, make_unix_stream(std::move(socket)));
-    RETURN_IF_ERROR(open_source(route, migration ? make_extractor() : MakePageExtractor{}));
+    RETURN_IF_ERROR(open_source(route, migration ? guest_content() : StreamContent::kBytes));
     if (multifd_ != nullptr && source_->blocks_in_reach().empty()) {
       hook_ = {};
       multifd_ = nullptr;
@@ -75,7 +75,7 @@ class OutgoingStream final : public RelayStreams::Stream {
                       const Route& route) {
     multifd_ = std::move(multifd);
     ASSIGN_OR_RETURN(stream_, multifd_->join(std::move(socket)));
-    RETURN_IF_ERROR(open_source(route, {}));
+    RETURN_IF_ERROR(open_source(route, StreamContent::kBytes));
     say_where(", what a multifd channel has besides placed pages");
     return {};
   }
@@ -121,7 +121,11 @@ class OutgoingStream final : public RelayStreams::Stream {
     };
   }
 
-  Status open_source(const Route& route, MakePageExtractor make_extractor) {
+  StreamContent guest_content() const {
+    return multifd_ == nullptr ? StreamContent::kGuest : StreamContent::kGuestBesideChannels;
+  }
+
+  Status open_source(const Route& route, StreamContent content) {
     ASSIGN_OR_RETURN(rails_, make_lane_rails(route.options.agent));
     ASSIGN_OR_RETURN(const std::string session, new_session_id());
     ASSIGN_OR_RETURN(control_,
@@ -131,8 +135,10 @@ class OutgoingStream final : public RelayStreams::Stream {
         relay::RelaySource::Parts{.stream = *stream_,
                                   .rails = rails_.rails,
                                   .control = *control_,
-                                  .make_extractor = std::move(make_extractor),
-                                  .has_page_channels = multifd_ != nullptr,
+                                  .content = content,
+                                  .make_extractor = content == StreamContent::kBytes
+                                                        ? MakePageExtractor{}
+                                                        : make_extractor(),
                                   .guest = memory_for(qemu::SourceRamUse::kSent),
                                   .requested = memory_for(qemu::SourceRamUse::kRequested)},
         session, relay_options(counters_, route.options.guest));

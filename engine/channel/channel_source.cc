@@ -41,8 +41,6 @@ ChannelSource::ChannelSource(const Parts& parts, ChannelOptions options)
       relay_(relay_parts(), options_.session,
              {.software = options_.software,
               .purpose = Purpose::kChannel,
-              .content = options_.post_copy == PostCopy::kNever ? StreamContent::kBytes
-                                                                : StreamContent::kGuestInPostCopy,
               .peer_timeout = options_.peer_timeout}) {}
 
 // Where post-copy is possible nothing is placed: the VMM gives memory back before it.
@@ -50,9 +48,11 @@ relay::RelaySource::Parts ChannelSource::relay_parts() {
   relay::RelaySource::Parts parts{
       .stream = parts_.guest.stream(), .rails = parts_.rails, .control = parts_.control};
   if (options_.post_copy == PostCopy::kNever) {
+    parts.content = StreamContent::kGuest;
     parts.make_extractor = parts_.guest.page_extractor();
     parts.guest = parts_.guest.memory();
   } else {
+    parts.content = StreamContent::kGuestInPostCopy;
     parts.requested = parts_.guest.memory();
     parts.await_link = [this] { const std::lock_guard turn(link_turn_); };
   }

@@ -32,8 +32,6 @@ constexpr bool is_page_lane(uint32_t lane) {
 struct RelayOptions {
   std::string software;  // "godwit 0.1.0"
   Purpose purpose = Purpose::kRelay;
-  // Of a source without an extractor, which is otherwise kGuest.
-  StreamContent content = StreamContent::kBytes;
   std::string guest = {};                      // of the source: OpenStream::guest
   Clock::duration peer_timeout = seconds(10);  // after which a silent peer is lost
   StreamCounters* counters = nullptr;          // outlives the stream; null: nobody watches

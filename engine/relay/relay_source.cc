@@ -72,10 +72,7 @@ Status RelaySource::open() {
                 "protocol versions differ: the destination ({}) speaks {}, we speak {}",
                 hello.software, hello.protocol_version, kProtocolVersion);
   OpenStream message;
-  message.content = options_.content;
-  if (parts_.make_extractor)
-    message.content =
-        parts_.has_page_channels ? StreamContent::kGuestBesideChannels : StreamContent::kGuest;
+  message.content = parts_.content;
   message.guest = options_.guest;
   RETURN_IF_ERROR(register_rings(message));
   RETURN_IF_ERROR(link_->send(message));

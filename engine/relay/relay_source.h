@@ -33,11 +33,11 @@ class RelaySource {
     VmmStream& stream;
     const std::vector<Rail>& rails;  // in the order in which they are tried
     ControlChannel& control;
-    // Where the stream has pages of a guest: tells them from the rest, so that they can be put
-    // straight into the guest's memory, if the other end can reach that. Null: any byte stream.
+    // What the other end is told that it is.
+    StreamContent content = StreamContent::kBytes;
+    // Of kGuest and kGuestBesideChannels: tells pages from the rest, so that they can be put
+    // straight into the guest's memory, if the other end can reach that.
     MakePageExtractor make_extractor = nullptr;
-    // Whether the VMM may send pages by channels, too, which carry() is told of then.
-    bool has_page_channels = false;
     // That guest's memory here, from which its pages can be sent. Null: from the stream.
     const GuestMemory* guest = nullptr;
     // The guest's memory here, where the VMM at the other end may ask for pages once the guest

@@ -106,6 +106,7 @@ class RelaySourceOfPages : public testing::Test {
     RelaySource source({.stream = *stream_,
                         .rails = rails_,
                         .control = *control_.first,
+                        .content = StreamContent::kGuest,
                         .make_extractor = [](const auto&) { return make_record_extractor(); }},
                        "0123456789abcdef", {});
     const std::jthread destination([&] {
@@ -193,6 +194,7 @@ TEST(RelayOfPages, PutsThemIntoTheGuestOfTheOtherEnd) {
   RelaySource source({.stream = *stream,
                       .rails = source_rails,
                       .control = *control.first,
+                      .content = StreamContent::kGuest,
                       .make_extractor = [](const auto&) { return make_record_extractor(); },
                       .guest = &source_guest.memory()},
                      "0123456789abcdef", {});

@@ -198,7 +198,7 @@ Released RandomMessages::any() {
 
 template <>
 OpenStream RandomMessages::any() {
-  return {any<PreparePostCopy>().rails, static_cast<StreamContent>(1 + below(3)), text(30)};
+  return {any<PreparePostCopy>().rails, static_cast<StreamContent>(1 + below(4)), text(30)};
 }
 
 template <>

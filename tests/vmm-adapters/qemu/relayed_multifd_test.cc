@@ -117,6 +117,7 @@ class Main final : public PageExtractor::Output {
   Status place(uint32_t, uint64_t, Bytes) override { return {}; }
   Status clear(uint32_t, uint64_t, uint64_t) override { return {}; }
   Status settle() override { return {}; }
+  Status complete() override { return {}; }
 
   std::vector<std::byte> passed;
 };
