@@ -83,6 +83,8 @@ Status RelaySource::open() {
   blocks_ = opened.blocks;
   if (blocks_.empty() || !parts_.make_extractor) return {};
   extractor_ = parts_.make_extractor(blocks_);
+  places_pages_ = extractor_->note().empty();
+  if (!places_pages_) note_ = extractor_->note();
   return register_guest();
 }
 
@@ -199,7 +201,7 @@ Result<std::unique_ptr<Endpoint>> RelaySource::connect_lane(size_t rail, const s
 }
 
 std::vector<BlockDescription> RelaySource::blocks_in_reach() const {
-  if (extractor_ == nullptr) return {};
+  if (!places_pages_) return {};
   const bool all = std::ranges::all_of(
       guest_regions_,
       [](const std::unique_ptr<MemoryRegion>& region) { return region != nullptr; });

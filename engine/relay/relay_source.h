@@ -72,7 +72,7 @@ class RelaySource {
 
   // What open() found: "rdma", "tcp"; whether pages are placed, or why not.
   const std::string& transport() const { return transport_; }
-  bool places_pages() const { return extractor_ != nullptr; }
+  bool places_pages() const { return places_pages_; }
   // The blocks that pages can be placed in, if all of them can be sent from memory; else none.
   std::vector<BlockDescription> blocks_in_reach() const;
   const std::string& note() const { return note_; }
@@ -118,6 +118,7 @@ class RelaySource {
   std::vector<BlockDescription> blocks_;                      // that pages can be placed in
   std::vector<std::unique_ptr<MemoryRegion>> guest_regions_;  // by index in blocks_, or none
   std::unique_ptr<PageExtractor> extractor_;
+  bool places_pages_ = false;  // from the start
   std::vector<std::unique_ptr<Endpoint>> page_lanes_;
   std::string note_;
 };

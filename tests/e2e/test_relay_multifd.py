@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """QEMU migrates by multifd, into `godwit relay`, which puts the pages of all channels where they belong."""
 
+import dataclasses
 import os
 
 import pytest
@@ -95,11 +96,33 @@ def test_memory_that_is_zero_takes_no_place(folder, network, detection):
         assert note_of(2) in here.output()
 
 
-def fresh_destination(guests, folder):
-    """One more QEMU in place of the destination, whose migration has failed."""
+def fresh_destination(guests, folder, **changes):
+    """One more QEMU in place of the destination."""
     old = guests.destination
     old.kill()
-    return Qemu(old.machine, "destination", folder, incoming=True, netns=old.netns)
+    return Qemu(dataclasses.replace(old.machine, **changes), "destination", folder, incoming=True, netns=old.netns)
+
+
+class HalfShared(Memory):
+    """Two backends, of which the second is private."""
+
+    def arguments(self, name, size_mib_override=None):
+        private = "memory-backend-ram,id=ram1"
+        return [argument.replace("memory-backend-memfd,id=ram1", private).replace(",share=on", "")
+                if "id=ram1" in argument else argument for argument in super().arguments(name, size_mib_override)]
+
+
+@pytest.mark.parametrize("version", ["7.2", "10.0"])
+def test_memory_that_is_shared_only_there_leaves_the_channels_to_qemu(folder, network, version):
+    with scenario(folder, network, BootSector(dirty_mib=40), HalfShared(64, "memfd", backends=2), version) as guests, \
+            fresh_destination(guests, folder, memory=Memory(64, "memfd", backends=2)) as guests.destination, \
+            placing_relays(guests, folder, network.name, True) as (here, there):
+        set_up_multifd(guests, 2)
+        begin(guests, folder)
+        assert_moved(guests, folder)
+        assert_both_ended_well(here, there)
+        assert "pages in the stream (pages come by multifd, some of memory not shared here)" in here.output(), here.output()
+        assert here.output().count("ended after") == 3 and "; 0 B of pages placed" in here.output(), here.output()
 
 
 def test_migration_is_cancelled_and_begun_again(folder, network):
