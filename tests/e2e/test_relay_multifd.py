@@ -152,7 +152,7 @@ def test_guest_runs_on_when_a_relay_is_killed(folder, network, side):
         wait_until(lambda: migration(guests.source)["status"] == "failed", "the migration failed", 20)
         assert_memory(guests, guests.source, folder)
         other = next(end for end in ends if end.side != side)
-        assert other.wait() == 1 and other.output().count("broke after") == 3, other.output()
+        assert other.wait() == 1 and "broke after" in other.output(), other.output()
 
 
 @pytest.mark.parametrize("version,source_has_monitor,compression,why", [
