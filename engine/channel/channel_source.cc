@@ -139,6 +139,8 @@ Result<std::vector<PageChannel*>> ChannelSource::begin() {
   if (!begun.channels.empty()) {
     report_.transport_note =
         fmt::format("pages come by {} channels of QEMU's", begun.channels.size());
+    if (!relay_.page_lanes_note().empty())
+      report_.transport_note += ", not by all rails: " + relay_.page_lanes_note();
   } else if (!begun.note.empty()) {
     report_.transport_note = "pages come by one channel of QEMU's: " + begun.note;
   }

@@ -85,7 +85,7 @@ Status RelaySource::open() {
   extractor_ = parts_.make_extractor(blocks_);
   places_pages_ = extractor_->note().empty();
   if (!places_pages_) note_ = extractor_->note();
-  return register_guest();
+  return add_placing_rail(rail_);
 }
 
 Status RelaySource::register_rings(OpenStream& message) {
@@ -136,16 +136,15 @@ Offer RelaySource::describe_requested() const {
 // By the first rail that works.
 Status RelaySource::connect(const StreamOpened& opened) {
   std::optional<Error> last;
-  const std::vector<size_t> ends = choose_rail_ends(parts_.rails, opened.rails);
-  for (rail_ = 0; rail_ < ends.size(); ++rail_) {
-    if (ends[rail_] == kNoRailEnd) continue;
-    const AcceptedRail& there = opened.rails[ends[rail_]];
+  rails_there_ = opened.rails;
+  ends_ = choose_rail_ends(parts_.rails, rails_there_);
+  for (rail_ = 0; rail_ < ends_.size(); ++rail_) {
+    if (ends_[rail_] == kNoRailEnd) continue;
+    const AcceptedRail& there = rails_there_[ends_[rail_]];
     RETURN_IF_ERROR(check_regions(there, opened.blocks));
-    remote_ = there.regions;
     const Status connected = connect_lanes(rail_, there.address);
     if (connected) {
       transport_ = there.transport;
-      address_there_ = there.address;
       return {};
     }
     last = connected.error();
@@ -169,20 +168,11 @@ Status RelaySource::check_regions(const AcceptedRail& rail,
   return {};
 }
 
-// Guest memory here, where it is the block of the same name and size there.
-Status RelaySource::register_guest() {
-  guest_regions_.resize(blocks_.size());
-  if (parts_.guest == nullptr) return {};
-  for (const GuestBlock& ours : *parts_.guest) {
-    const auto theirs = std::ranges::find_if(blocks_, [&](const BlockDescription& block) {
-      return block.name == ours.name && block.size_bytes == ours.size_bytes();
-    });
-    if (theirs == blocks_.end()) continue;
-    // The guest may give pages back, and nobody would say so.
-    ASSIGN_OR_RETURN(guest_regions_[static_cast<size_t>(theirs - blocks_.begin())],
-                     parts_.rails[rail_].transport->register_memory(
-                         ours.memory, RemoteAccess::kNone, PageStability::kReplaceable));
-  }
+Status RelaySource::add_placing_rail(size_t rail) {
+  ASSIGN_OR_RETURN(
+      PlacingRail made,
+      PlacingRail::make(parts_.rails[rail], rails_there_[ends_[rail]], blocks_, parts_.guest));
+  placing_rails_.push_back(std::make_unique<PlacingRail>(std::move(made)));
   return {};
 }
 
@@ -201,21 +191,42 @@ Result<std::unique_ptr<Endpoint>> RelaySource::connect_lane(size_t rail, const s
 }
 
 std::vector<BlockDescription> RelaySource::blocks_in_reach() const {
-  if (!places_pages_) return {};
-  const bool all = std::ranges::all_of(
-      guest_regions_,
-      [](const std::unique_ptr<MemoryRegion>& region) { return region != nullptr; });
-  return all ? blocks_ : std::vector<BlockDescription>();
+  return places_pages_ && placing_rails_[0]->reaches_all() ? blocks_
+                                                           : std::vector<BlockDescription>();
 }
 
 Status RelaySource::open_page_lanes(size_t count) {
-  CHECK(count <= kPageLanesMax);
-  for (uint32_t lane = 0; lane < count; ++lane) {
-    ASSIGN_OR_RETURN(std::unique_ptr<Endpoint> endpoint,
-                     connect_lane(rail_, address_there_, kPageLaneFirst + lane));
-    page_lanes_.push_back(std::move(endpoint));
+  CHECK(count <= kPageLanesMax && page_lanes_.empty());
+  add_other_placing_rails(count);
+  std::vector<const PlacingRail*> rails;
+  for (const auto& rail : placing_rails_) rails.push_back(rail.get());
+  while (page_lanes_.size() < count) {
+    const auto lane = static_cast<uint32_t>(page_lanes_.size());
+    const PlacingRail* const rail = rails[lane % rails.size()];
+    Result<std::unique_ptr<Endpoint>> endpoint =
+        rail->connect_lane(parts_.control, kPageLaneFirst + lane, deadline_in(kConnectMax));
+    if (endpoint) {
+      page_lanes_.push_back({std::move(*endpoint), rail});
+      continue;
+    }
+    // The stream's own worked a moment ago.
+    if (rail == rails[0]) return tl::unexpected<Error>(endpoint.error());
+    page_lanes_note_ = to_string(endpoint.error());
+    std::erase(rails, rail);
   }
   return {};
+}
+
+// Of the kind that the stream has. Each registers guest memory, so no more than there are lanes.
+void RelaySource::add_other_placing_rails(size_t count_max) {
+  const Rail& used = parts_.rails[rail_];
+  for (size_t rail = 0; rail < parts_.rails.size() && placing_rails_.size() < count_max; ++rail) {
+    const Rail& other = parts_.rails[rail];
+    if (rail == rail_ || ends_[rail] == kNoRailEnd || other.use != used.use) continue;
+    Status added = check_regions(rails_there_[ends_[rail]], blocks_);
+    if (added) added = add_placing_rail(rail);
+    if (!added) page_lanes_note_ = to_string(added.error());
+  }
 }
 
 Result<StreamTraffic> RelaySource::carry(const std::vector<PageChannel*>& channels) {
@@ -251,7 +262,7 @@ Result<StreamTraffic> RelaySource::carry_by_lanes(const std::vector<PageChannel*
                          .stream = parts_.stream,
                          .ring = ring,
                          .local = *rings_[rail_].outgoing,
-                         .remote = remote_[0],
+                         .remote = rails_there_[ends_[rail_]].regions[0],
                          .counter = sent_of(options_.counters)});
     RETURN_IF_ERROR(relay::carry(parts_.stream, {*outgoing_, [&] { return sender.run(); }},
                                  incoming, interruption_));
@@ -266,13 +277,13 @@ Result<StreamTraffic> RelaySource::carry_placing(std::span<std::byte> ring,
                                                  const Direction& incoming,
                                                  const std::vector<PageChannel*>& channels) {
   CHECK(channels.size() <= page_lanes_.size());
-  const std::vector<PlacingSender::Block> blocks = placed_blocks();
   PlacedPages placed;
   TornPages torn;
   for (const BlockDescription& block : blocks_) placed.add_block(block.size_bytes);
   std::vector<PageLane::Parts> lanes;
   for (size_t i = 0; i < channels.size(); ++i)
-    lanes.push_back({*page_lanes_[i], *channels[i], blocks, placed, torn});
+    lanes.push_back(
+        {*page_lanes_[i].endpoint, *channels[i], page_lanes_[i].rail->blocks(), placed, torn});
   PageLanes page_lanes(std::move(lanes), interruption_);
   PlacingSender sender({.endpoint = *outgoing_,
                         .stream = parts_.stream,
@@ -280,8 +291,8 @@ Result<StreamTraffic> RelaySource::carry_placing(std::span<std::byte> ring,
                         .ring = ring,
                         .staging = outgoing_ring_->bytes().subspan(kRingThereBytes),
                         .local = *rings_[rail_].outgoing,
-                        .remote = remote_[0],
-                        .blocks = blocks,
+                        .remote = rails_there_[ends_[rail_]].regions[0],
+                        .blocks = placing_rails_[0]->blocks(),
                         .torn = torn,
                         .placed = channels.empty() ? nullptr : &placed,
                         .counter = sent_of(options_.counters)});
@@ -293,13 +304,6 @@ Result<StreamTraffic> RelaySource::carry_placing(std::span<std::byte> ring,
                        .received_bytes = 0,
                        .placed_bytes = sender.placed_bytes() + page_lanes.placed_bytes(),
                        .note = extractor_->note()};
-}
-
-std::vector<PlacingSender::Block> RelaySource::placed_blocks() const {
-  std::vector<PlacingSender::Block> blocks;
-  for (size_t i = 0; i < blocks_.size(); ++i)
-    blocks.push_back({.remote = remote_[1 + i], .guest = guest_regions_[i].get()});
-  return blocks;
 }
 
 }  // namespace godwit::relay

@@ -16,6 +16,7 @@
 #include "engine/page_extractor.h"
 #include "engine/rail.h"
 #include "engine/relay/page_lane.h"
+#include "engine/relay/placing_rail.h"
 #include "engine/relay/placing_sender.h"
 #include "engine/relay/relay_options.h"
 #include "engine/relay/stream_ring.h"
@@ -54,8 +55,9 @@ class RelaySource {
   // Errors: what the other end says; that no rail works.
   Status open();
 
-  // Connects lanes for page channels. They stay as long as this does, used or not.
-  // Requires: blocks_in_reach() is not empty; 1 to kPageLanesMax.
+  // Connects lanes for page channels, shared out among all rails that work. They stay as long as
+  // this does, used or not.
+  // Requires: blocks_in_reach() is not empty; 1 to kPageLanesMax; once.
   Status open_page_lanes(size_t count);
 
   // Returns when both directions have ended. On an error the stream is broken at both ends.
@@ -76,6 +78,8 @@ class RelaySource {
   // The blocks that pages can be placed in, if all of them can be sent from memory; else none.
   std::vector<BlockDescription> blocks_in_reach() const;
   const std::string& note() const { return note_; }
+  // Of open_page_lanes(): which rails have none, and why; empty: they all have.
+  const std::string& page_lanes_note() const { return page_lanes_note_; }
 
  private:
   // Our ends of the rings, as one rail knows them.
@@ -89,8 +93,8 @@ class RelaySource {
                                       const std::vector<PageChannel*>& channels);
   static Status check_regions(const AcceptedRail& rail,
                               const std::vector<BlockDescription>& blocks);
-  Status register_guest();
-  std::vector<PlacingSender::Block> placed_blocks() const;
+  Status add_placing_rail(size_t rail);
+  void add_other_placing_rails(size_t count_max);
   Status register_rings(OpenStream& message);
   Status register_requested(const Rail& rail, RailRings& rings, ServedRail& served) const;
   Offer describe_requested() const;
@@ -107,20 +111,25 @@ class RelaySource {
   std::optional<StreamRing> outgoing_ring_;
   std::optional<StreamRing> incoming_ring_;
   std::vector<RailRings> rings_;  // by rail
-  // Chosen by connect().
-  size_t rail_ = 0;
-  std::string address_there_;
-  std::vector<RemoteRegion> remote_;  // the ring, and then guest memory
+  std::vector<AcceptedRail> rails_there_;
+  std::vector<size_t> ends_;  // by rail: in rails_there_, or kNoRailEnd
+  size_t rail_ = 0;           // chosen by connect()
   std::unique_ptr<Endpoint> outgoing_;
   std::unique_ptr<Endpoint> incoming_;
   std::unique_ptr<Endpoint> read_from_;  // none if nothing is
   std::string transport_;
-  std::vector<BlockDescription> blocks_;                      // that pages can be placed in
-  std::vector<std::unique_ptr<MemoryRegion>> guest_regions_;  // by index in blocks_, or none
+  std::vector<BlockDescription> blocks_;  // that pages can be placed in
+  // If there are any: that of the stream, and those of other page lanes.
+  std::vector<std::unique_ptr<PlacingRail>> placing_rails_;
   std::unique_ptr<PageExtractor> extractor_;
   bool places_pages_ = false;  // from the start
-  std::vector<std::unique_ptr<Endpoint>> page_lanes_;
+  struct OpenPageLane {
+    std::unique_ptr<Endpoint> endpoint;
+    const PlacingRail* rail;
+  };
+  std::vector<OpenPageLane> page_lanes_;
   std::string note_;
+  std::string page_lanes_note_;
 };
 
 }  // namespace godwit::relay

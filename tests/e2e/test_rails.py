@@ -76,6 +76,21 @@ def test_each_nodes_pages_leave_by_its_own_rail(folder, network, nodes):
         guests.assert_moved()
 
 
+def test_channels_of_qemus_are_shared_out_among_the_rails(folder, network):
+    channel = ("--mode", "channel")
+    with scenario(folder, network, BootSector(fill_end=127 * MIB), Memory(128), "10.0") as guests, \
+            guests.receive(*channel) as receiver:
+        before = [packets_sent(f"rxe{number}") for number in (0, 1)]
+        with guests.send(*channel, "--lanes", "4") as sender:
+            assert sender.wait() == COMPLETED, sender.output()
+            assert receiver.wait() == COMPLETED, receiver.output()
+        sent = [packets_sent(f"rxe{number}") - before[number] for number in (0, 1)]
+        print(f"packets: {sent}")
+        assert sender.report()["transport_note"] == "pages come by 4 channels of QEMU's"
+        assert min(sent) > 24 * MIB // 4096
+        guests.assert_moved()
+
+
 @pytest.mark.parametrize("node", [0, 1])
 def test_memory_is_where_the_destinations_qemu_wants_it(folder, network, node):
     memory = Memory(128, backends=2, host_nodes=(node, 1 - node))

@@ -13,8 +13,11 @@
 
 #include "engine/relay/lane_word.h"
 #include "engine/relay/page_receivers.h"
+#include "engine/relay/relay_destination.h"
+#include "engine/relay/relay_source.h"
 #include "tests/engine/relay/placing_rig.h"
 #include "tests/engine/relay/socket_pair.h"
+#include "transports/loopback/loopback_control_channel.h"
 #include "vmm-adapters/linux/unix_stream.h"
 
 namespace godwit::relay {
@@ -251,6 +254,95 @@ TEST_P(PageLaneTest, EndsIdleLanesWithoutAnError) {
   receivers_->close();
 
   EXPECT_TRUE(there_.check());
+}
+
+// What a whole relay with four page lanes has written by each of its two rails.
+struct RailsTest : testing::Test {
+  std::array<std::atomic<uint64_t>, 2> operations{};
+  Guest source_guest;
+  Guest guest;
+  std::string note;
+
+  // The second rail's other end is in `network_there`.
+  void move_pages(LoopbackNetwork& network, LoopbackNetwork& network_there) {
+    std::vector<std::unique_ptr<LoopbackTransport>> transports;
+    std::vector<Rail> rails_here;
+    std::vector<Rail> rails_there;
+    for (size_t rail = 0; rail < 2; ++rail) {
+      transports.push_back(std::make_unique<LoopbackTransport>(
+          network, LoopbackOptions{.faults = {}, .before_operation = [this, rail](uint64_t) {
+                                     ++operations[rail];
+                                   }}));
+      const std::string name = "wire" + std::to_string(rail);
+      rails_here.push_back({.name = name, .transport = transports.back().get()});
+      transports.push_back(
+          std::make_unique<LoopbackTransport>(rail == 0 ? network : network_there));
+      rails_there.push_back({.name = name, .transport = transports.back().get()});
+      rails_there.back().listen = name + ":0";
+    }
+    const LoopbackControlPair control = make_loopback_control_pair();
+    SocketPair near = make_socket_pair();
+    SocketPair far = make_socket_pair();
+    const std::unique_ptr<VmmStream> stream = make_unix_stream(std::move(near.ours)).value();
+    source_guest.fill(random_contents(5));
+    RelaySource source({.stream = *stream,
+                        .rails = rails_here,
+                        .control = *control.first,
+                        .content = StreamContent::kGuestBesideChannels,
+                        .make_extractor = [](const auto&) { return make_record_extractor(); },
+                        .guest = &source_guest.memory()},
+                       "0123456789abcdef", {});
+    RelayDestination destination({[&](const OpenStream&) -> Result<StreamTarget> {
+                                    return StreamTarget{
+                                        .stream = make_unix_stream(std::move(far.ours)).value(),
+                                        .guest = guest.memory()};
+                                  },
+                                  rails_there, *control.second},
+                                 {});
+    const std::jthread running([&] { EXPECT_TRUE(destination.run()); });
+    ASSERT_TRUE(source.open());
+    ASSERT_TRUE(source.open_page_lanes(4));
+    note = source.page_lanes_note();
+    std::vector<UniqueFd> vmm;
+    std::vector<std::unique_ptr<WordChannel>> channels;
+    std::vector<PageChannel*> carried;
+    for (uint64_t lane = 0; lane < 4; ++lane) {
+      SocketPair pair = make_socket_pair();
+      channels.push_back(std::make_unique<WordChannel>(
+          make_unix_stream(std::move(pair.ours)).value(), [](const Word&) {}));
+      carried.push_back(channels.back().get());
+      const Word word{2, {lane * 300, 300}, 1};
+      EXPECT_TRUE(write_all(pair.theirs.get(), std::as_bytes(std::span(&word, 1))));
+    }
+    near.theirs.reset();
+    const std::jthread reading([&] {
+      std::byte more{};
+      EXPECT_FALSE(read_all(far.theirs.get(), {&more, 1}));
+      far.theirs.reset();
+    });
+    const Result<StreamTraffic> traffic = source.carry(carried);
+    control.first->shut_down();
+    ASSERT_TRUE(traffic) << to_string(traffic.error());
+    for (uint64_t page = 0; page < 1200; ++page)
+      EXPECT_TRUE(guest.read_page(2, page) == source_guest.read_page(2, page)) << page;
+  }
+};
+
+TEST_F(RailsTest, EachHasItsShareOfThePageLanes) {
+  LoopbackNetwork network;
+  move_pages(network, network);
+  EXPECT_GE(operations[0], 10U);
+  EXPECT_GE(operations[1], 10U);
+  EXPECT_EQ(note, "");
+}
+
+TEST_F(RailsTest, WithoutAnotherEndAreDoneWithout) {
+  LoopbackNetwork network;
+  LoopbackNetwork elsewhere;
+  move_pages(network, elsewhere);
+  EXPECT_GE(operations[0], 20U);
+  EXPECT_EQ(operations[1], 0U);
+  EXPECT_NE(note, "");
 }
 
 TEST(PlacedPages, KnowsRunsAcrossWords) {
