@@ -9,8 +9,6 @@ namespace {
 // The source's VMM says that it is done within moments of its last byte.
 constexpr Clock::duration kEndHeardMax = seconds(30);
 constexpr Clock::duration kSwitchLookEvery = milliseconds(5);
-// What the source says of a stream that broke arrives with that.
-constexpr Clock::duration kWordMax = seconds(2);
 
 }  // namespace
 
@@ -117,9 +115,12 @@ Status ChannelDestination::take_over(ControlLink& link, Interruption& interrupti
 Status ChannelDestination::start_when_committed(ControlLink& link, double load_ms) {
   enter(DestinationState::kReady);
   RETURN_IF_ERROR(link.send(Ready{.load_ms = load_ms}));
-  const Result<Commit> commit = await_commit(link);
+  // In post-copy the stream may break meanwhile, which says nothing of what the source has decided.
+  const Result<ControlMessage> commit = link.answer(Deadline::max());
   aborted_by_source_ = link.peer_gave_up();
   RETURN_IF_ERROR(commit);
+  if (!std::holds_alternative<Commit>(*commit))
+    return fail(Errc::kCorrupt, "the source sent {} instead of its decision", name_of(*commit));
   const Status recorded = parts_.commit_log.record_commit();
   enter(DestinationState::kCommitted);
   if (!recorded) return give_back(link, recorded.error());
@@ -138,17 +139,6 @@ Status ChannelDestination::start_when_committed(ControlLink& link, double load_m
   // A source that is gone by now is in doubt; the guest runs.
   (void)link.send(Running{.start_ms = to_milliseconds(Clock::now() - starting)});
   return {};
-}
-
-// A stream that has broken says nothing of what the source has decided: that may be on its way.
-Result<Commit> ChannelDestination::await_commit(ControlLink& link) {
-  Result<Commit> commit = link.expect<Commit>(Deadline::max());
-  const Deadline deadline = deadline_in(kWordMax);
-  while (!commit && report_.post_copy && !link.peer_gave_up() && Clock::now() < deadline) {
-    (void)link.reason_of_peer(deadline_in(kSwitchLookEvery));
-    commit = link.expect<Commit>(Deadline{});
-  }
-  return commit;
 }
 
 // The VMM has everything when its stream has ended.

@@ -45,7 +45,6 @@ class ChannelDestination {
   Status switch_over(ControlLink& link, Interruption& interruption, const std::stop_token& stop);
   Status take_over(ControlLink& link, Interruption& interruption);
   Status start_when_committed(ControlLink& link, double load_ms);
-  Result<Commit> await_commit(ControlLink& link);
   Status finish_post_copy(ControlLink& link);
   Status give_back(ControlLink& link, const Error& error);
   void give_up(const Error& error);

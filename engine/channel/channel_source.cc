@@ -15,7 +15,7 @@ constexpr Clock::duration kProgressEvery = milliseconds(200);
 constexpr Clock::duration kLoadMax = seconds(60);
 constexpr Clock::duration kReasonPatience = milliseconds(500);
 constexpr Clock::duration kStartMax = seconds(30);
-// While the guest stands still for post-copy to begin.
+// While post-copy is about to begin.
 constexpr Clock::duration kLookOftenEvery = milliseconds(2);
 // What the destination's VMM says last arrives before what its agent says.
 constexpr Clock::duration kCompleteMax = seconds(60);
@@ -160,7 +160,8 @@ Status ChannelSource::wait_for_vmm() {
     }
     RETURN_IF_ERROR(follow(progress));
     if (progress.state == ChannelProgress::State::kCompleted) return {};
-    const bool often = switching_ && state_ == SourceState::kPrecopy;
+    const bool often =
+        state_ == SourceState::kPrecopy && (switching_ || options_.post_copy == PostCopy::kNow);
     std::this_thread::sleep_until(looked_at + (often ? kLookOftenEvery : kLookEvery));
   }
 }
@@ -258,7 +259,7 @@ Status ChannelSource::commit() {
   RETURN_IF_ERROR(parts_.commit_log.record_commit());
   enter(SourceState::kCommitted);
   RETURN_IF_ERROR(link.send(Commit{}));
-  const Result<ControlMessage> answer = link.next(deadline_in(kStartMax));
+  const Result<ControlMessage> answer = link.answer(deadline_in(kStartMax));
   if (answer && std::holds_alternative<Returned>(*answer)) {
     RETURN_IF_ERROR(parts_.commit_log.record_return());
     enter(SourceState::kAwaitingReady);

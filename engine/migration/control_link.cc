@@ -48,16 +48,25 @@ Result<ControlMessage> ControlLink::next(Deadline deadline) {
   std::unique_lock lock(mutex_);
   changed_.wait_until(lock, deadline,
                       [this] { return !messages_.empty() || ended_ || interruption_.raised(); });
-  if (!messages_.empty()) {
-    ControlMessage message = std::move(messages_.front());
-    messages_.pop_front();
-    if (const auto error = reason_to_end(message)) return tl::unexpected<Error>(*error);
-    return message;
-  }
-  if (ended_) return tl::unexpected<Error>(*ended_);
+  if (!messages_.empty() || ended_) return take_message();
   lock.unlock();
   RETURN_IF_ERROR(interruption_.check());
   return fail(Errc::kTimeout, "no answer from {}", channel_.peer_address());
+}
+
+Result<ControlMessage> ControlLink::answer(Deadline deadline) {
+  std::unique_lock lock(mutex_);
+  changed_.wait_until(lock, deadline, [this] { return !messages_.empty() || ended_; });
+  if (!messages_.empty() || ended_) return take_message();
+  return fail(Errc::kTimeout, "no answer from {}", channel_.peer_address());
+}
+
+Result<ControlMessage> ControlLink::take_message() {
+  if (messages_.empty()) return tl::unexpected<Error>(*ended_);
+  ControlMessage message = std::move(messages_.front());
+  messages_.pop_front();
+  if (const auto error = reason_to_end(message)) return tl::unexpected<Error>(*error);
+  return message;
 }
 
 std::optional<Error> ControlLink::reason_of_peer(Deadline deadline) {

@@ -22,7 +22,7 @@
 
 namespace godwit {
 
-// Thread: send() from any; next(), expect() and drain() from one.
+// Thread: send() from any; next(), answer(), expect() and drain() from one.
 class ControlLink {
  public:
   // Sees a message before anybody else, in the link's own thread. Returns whether it was for it;
@@ -42,6 +42,9 @@ class ControlLink {
   // The next message that is not a heartbeat. An Abort or Refuse from the peer comes back as the
   // error that it carries. Errors: also what the interruption holds, and kTimeout.
   Result<ControlMessage> next(Deadline deadline);
+
+  // next(), which no interruption ends: where what the peer says decides about the guest.
+  Result<ControlMessage> answer(Deadline deadline);
 
   // next(), which has to be an M.
   template <typename M>
@@ -64,6 +67,8 @@ class ControlLink {
   void drain(Deadline deadline);
 
  private:
+  // Requires: one has come, or none will.
+  Result<ControlMessage> take_message();
   void read_messages();
   void send_heartbeats(const std::stop_token& stop);
   void end_with(const Error& error);

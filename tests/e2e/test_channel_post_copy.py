@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Post-copy in channel mode: QEMU's own, driven by the agents, which hand the guest over in the middle of its stream."""
 
+import os
 import signal
 
 import pytest
@@ -17,7 +18,7 @@ NOW = (*CHANNEL, "--post-copy", "now")
 AUTO = (*CHANNEL, "--post-copy", "auto")
 GUEST = BootSector(dirty_mib=16)
 # So that the guest has to ask for what it touches, and its QEMU does not find the rest little enough to stop for.
-SLOWLY = ("--bandwidth-limit", "160Mbit", "--downtime-limit", "1ms")
+SLOWLY = ("--bandwidth-limit", "320Mbit", "--downtime-limit", "1ms")
 VERSIONS = pytest.mark.parametrize("version", ["7.2", "10.0"])
 
 
@@ -49,3 +50,141 @@ def test_guest_moves(folder, network, version, kind):
         else:
             assert report["transport_note"] == "" and answered > 0
         assert not capability(guests.destination, "postcopy-ram")
+
+
+def test_guest_that_writes_faster_than_the_link_carries_moves(folder, network):
+    with scenario(folder, network, GUEST, Memory(kind="memfd"), "10.0") as guests, guests.receive(*CHANNEL) as receiver, \
+            guests.send(*AUTO, *SLOWLY) as sender:
+        assert_moved(guests, folder, sender, receiver)
+        report = sender.report()
+        assert report["post_copy"]["missing_bytes"] > 0 and report["bytes_sent"] > 64 * MIB
+
+
+def test_auto_leaves_alone_what_ends_by_itself(folder, network):
+    with scenario(folder, network, GUEST, Memory(kind="memfd"), "10.0") as guests, guests.receive(*CHANNEL) as receiver, \
+            guests.send(*AUTO) as sender:
+        assert_moved(guests, folder, sender, receiver)
+        assert sender.report()["post_copy"] is None and receiver.report()["post_copy"] is None
+
+
+def test_guest_in_huge_pages_moves(folder, network, huge_pages):
+    with scenario(folder, network, GUEST, Memory(folder=huge_pages), "10.0") as guests, \
+            guests.receive(*CHANNEL) as receiver, guests.send(*NOW, *SLOWLY) as sender:
+        assert_moved(guests, folder, sender, receiver)
+
+
+# Until the commit the guest is the source's, whatever its QEMU makes of post-copy.
+
+@VERSIONS
+@pytest.mark.parametrize("state", ["loading-state", "ready"])
+@pytest.mark.parametrize("victim", ["agent", "qemu"])
+def test_destination_is_killed_before_the_commit(folder, network, version, state, victim):
+    with scenario(folder, network, GUEST, version=version) as guests, \
+            guests.receive(*CHANNEL, "--test-hold", state) as receiver, guests.send(*NOW, *SLOWLY) as sender:
+        receiver.wait_held()
+        assert guests.source.qmp.status() == "finish-migrate"
+        if victim == "agent":
+            receiver.kill()
+        else:
+            hold_and(receiver, guests.destination.kill)
+        assert sender.wait(30) == FAILED, sender.output() + receiver.output()
+        guests.assert_runs_on_source()
+
+
+@VERSIONS
+def test_source_agent_is_killed_before_the_commit(folder, network, version):
+    with scenario(folder, network, GUEST, version=version) as guests, \
+            guests.receive(*CHANNEL, "--test-hold", "loading-state") as receiver, \
+            guests.send(*NOW, *SLOWLY) as sender:
+        receiver.wait_held()
+        sender.kill()
+        guests.assert_runs_on_source()  # by the guardian
+        assert not capability(guests.source, "postcopy-ram")
+        receiver.release()
+        assert receiver.wait(15) != COMPLETED, receiver.output()
+        assert not runs(guests.destination)
+
+
+@VERSIONS
+def test_cancelled_guest_can_still_be_moved_and_its_settings_are_back(folder, network, version):
+    with scenario(folder, network, GUEST, version=version) as guests:
+        before = settings(guests.source)
+        with guests.receive(*CHANNEL, "--test-hold", "loading-state") as receiver, \
+                guests.send(*NOW, *SLOWLY) as sender:
+            receiver.wait_held()
+            sender.signal(signal.SIGINT)
+            assert sender.wait() == FAILED, sender.output()
+            assert sender.report()["status"] == "cancelled"
+            receiver.release()
+            assert receiver.wait(15) == FAILED, receiver.output()
+        guests.assert_runs_on_source()
+        assert settings(guests.source) == before
+        old = guests.destination
+        with type(old)(old.machine, "destination", folder, incoming=True, netns=old.netns) as guests.destination, \
+                guests.receive(*CHANNEL) as receiver, guests.send(*NOW) as sender:
+            assert_moved(guests, folder, sender, receiver)
+
+
+# From the commit on it is the destination's.
+
+def test_source_that_dies_after_the_commit_leaves_the_guest_to_the_destination(folder, network):
+    with scenario(folder, network, GUEST, version="10.0") as guests, guests.receive(*CHANNEL) as receiver, \
+            guests.send(*NOW, *SLOWLY, "--test-hold", "committed") as sender:
+        sender.wait_held()
+        sender.kill()
+        assert receiver.wait(30) == IN_DOUBT, receiver.output()
+        assert guests.source.qmp.status() != "running"
+        assert guests.destination.qmp.status() == "paused"
+
+
+def lose_the_sender(network, sender):
+    sender.kill()
+
+
+def lose_a_lane(network, sender):
+    ends = [ends for ends in network.connections() if agent.PORT not in ends]
+    network.reset_connection(max(here for here, there in ends))
+
+
+@pytest.mark.skipif(agent.TRANSPORT == "rdma", reason="RDMA devices live in the host's own namespace, and their link cannot be cut")
+@pytest.mark.parametrize("kind", ["memfd", "private"])
+@pytest.mark.parametrize("lose", [lose_the_sender, lose_a_lane])
+def test_post_copy_that_is_interrupted_goes_on_through_relays(folder, network, kind, lose):
+    with scenario(folder, network, GUEST, Memory(kind=kind), "10.0") as guests, guests.receive(*CHANNEL) as receiver, \
+            guests.send(*NOW, *SLOWLY, "--test-hold", "post-copy") as sender:
+        sender.wait_held()
+        sender.release()
+        lose(network, sender)
+        assert receiver.wait(30) == IN_DOUBT, receiver.output()
+        assert "godwit relay" in receiver.output()
+        if lose == lose_a_lane:
+            assert sender.wait(30) == IN_DOUBT, sender.output()
+            assert "godwit relay" in sender.output()
+        for qemu in (guests.source, guests.destination):
+            wait_status(qemu, "postcopy-paused")
+        assert guests.destination.qmp.status() == "running"
+        with relay.relays(folder, network.name):
+            guests.destination.qmp.command("migrate-recover", uri=f"unix:{folder}/in.sock")
+            guests.source.qmp.command("migrate", uri=f"unix:{folder}/out.sock", resume=True)
+            wait_status(guests.source, "completed")
+            wait_until(lambda: guests.source.qmp.status() == "postmigrate", "the guest given away", 5)
+        assert_never_two_running(guests.source, guests.destination)
+        assert_memory(guests, guests.destination, folder)
+
+
+def test_source_never_runs_again_when_its_qemu_fails_after_its_last_page(folder, network):
+    """QEMU lets a guest that it has stopped run on then."""
+    def remaining():
+        return guests.source.qmp.command("query-migrate")["ram"]["remaining"]
+    with scenario(folder, network, GUEST, Memory(kind="private"), "10.0") as guests, guests.receive(*CHANNEL) as receiver, \
+            guests.send(*NOW, *SLOWLY, "--test-hold", "post-copy") as sender:
+        hold_and(sender, lambda: guests.source.qmp.command("migrate-set-parameters", **{"max-postcopy-bandwidth": 60 * MIB}))
+        # What is left then fits into the sockets and rings on the way.
+        wait_until(lambda: remaining() < 5 * MIB, "the last pages", 20, poll_s=0.005)
+        os.kill(guests.destination.pid, signal.SIGSTOP)
+        wait_until(lambda: remaining() == 0, "the last page on its way", 20)
+        receiver.kill()
+        assert sender.wait(30) == IN_DOUBT, sender.output()
+        wait_until(lambda: guests.source.qmp.command("query-migrate")["status"] == "failed", "QEMU's migration failed", 10)
+        assert guests.source.qmp.status() == "paused"
+        assert guests.source.qmp.run_changes()[-1][1] is False

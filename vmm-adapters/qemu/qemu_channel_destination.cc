@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm-adapters/qemu/qemu_channel_destination.h"
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <thread>
@@ -40,6 +41,8 @@ class QemuChannelDestination final : public ChannelDestinationGuest {
  private:
   Deadline command_deadline() const { return deadline_in(options_.command_timeout); }
   Status wait_package_loaded();
+  Result<std::string> wait_status(Deadline deadline,
+                                  const std::function<bool(const std::string&)>& wanted);
 
   const QemuOptions options_;
   ProcessIdentity vmm_;
@@ -107,17 +110,13 @@ Result<bool> QemuChannelDestination::wait_switched(Deadline deadline) {
     std::this_thread::sleep_until(deadline);
     return false;
   }
-  const auto wanted = [](const qemu::Json& event) {
-    if (qemu::string_or(event, "event", "") != "MIGRATION") return false;
-    const std::string status = qemu::string_or(qemu::field(event, "data"), "status", "");
-    return qemu::is_post_copy(status) || qemu::is_settled(status);
-  };
-  const Result<qemu::Json> event = client_->wait_event(wanted, deadline);
-  if (!event && event.error().code == Errc::kTimeout) return false;
-  RETURN_IF_ERROR(event);
-  const std::string status = qemu::string_or(qemu::field(*event, "data"), "status", "");
-  if (qemu::is_settled(status)) {
-    settled_ = status;
+  Result<std::string> status = wait_status(deadline, [](const std::string& word) {
+    return qemu::is_post_copy(word) || qemu::is_settled(word);
+  });
+  if (!status && status.error().code == Errc::kTimeout) return false;
+  RETURN_IF_ERROR(status);
+  if (qemu::is_settled(*status)) {
+    settled_ = std::move(*status);
     return false;
   }
   switched_ = true;
@@ -143,11 +142,16 @@ Status QemuChannelDestination::wait_package_loaded() {
 
 Status QemuChannelDestination::wait_loaded() {
   if (!settled_) {
-    Result<std::string> status = qemu::wait_settled(*client_, deadline_in(options_.state_timeout));
+    Result<std::string> status =
+        wait_status(deadline_in(options_.state_timeout), [](const std::string& word) {
+          return qemu::is_settled(word) || word == "postcopy-paused";
+        });
     if (!status && status.error().code != Errc::kPeerLost)
       return tl::unexpected<Error>(status.error());
     settled_ = status ? *status : "";
   }
+  if (*settled_ == "postcopy-paused")
+    return fail(Errc::kPeerLost, "QEMU's stream ended before all memory was there");
   if (*settled_ != "completed")
     return fail(Errc::kGuest,
                 "the destination QEMU could not take the guest and ended: its own error output "
@@ -156,6 +160,21 @@ Status QemuChannelDestination::wait_loaded() {
   // Otherwise the guest's next migration would be one with post-copy.
   static_cast<void>(settings_->restore(*client_, command_deadline()));
   return {};
+}
+
+Result<std::string> QemuChannelDestination::wait_status(
+    Deadline deadline, const std::function<bool(const std::string&)>& wanted) {
+  const auto status_of = [](const qemu::Json& event) {
+    return qemu::string_or(qemu::field(event, "data"), "status", "");
+  };
+  ASSIGN_OR_RETURN(const qemu::Json event, client_->wait_event(
+                                               [&](const qemu::Json& each) {
+                                                 return qemu::string_or(each, "event", "") ==
+                                                            "MIGRATION" &&
+                                                        wanted(status_of(each));
+                                               },
+                                               deadline));
+  return status_of(event);
 }
 
 Status QemuChannelDestination::start() {
