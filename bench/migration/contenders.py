@@ -15,6 +15,7 @@ def all_tools():
         TunnelTool("tunnel-multifd", ["multifd"], multifd),
         TunnelTool("channel", places="both"),
         TunnelTool("channel-private-source", places="destination"),
+        TunnelTool("channel-multifd", ["multifd"], multifd, places="both"),
         GodwitTool("channel-mode", arguments=("--mode", "channel"), send_arguments=("--lanes", "1")),
         GodwitTool("channel-mode-multifd", arguments=("--mode", "channel"), send_arguments=("--lanes", "2")),
     ]

@@ -125,8 +125,9 @@ def test_memory_that_is_shared_only_there_leaves_the_channels_to_qemu(folder, ne
         assert here.output().count("ended after") == 3 and "; 0 B of pages placed" in here.output(), here.output()
 
 
-def test_migration_is_cancelled_and_begun_again(folder, network):
-    with scenario(folder, network, GUEST, Memory(), "10.0") as guests, \
+@pytest.mark.parametrize("version", ["7.2", "10.0"])
+def test_migration_is_cancelled_and_begun_again(folder, network, version):
+    with scenario(folder, network, LARGE_GUEST, Memory(128), version) as guests, \
             relay.connect(folder, network.name, "--qmp", guests.destination.agent_socket) as there, \
             relay.listen(folder, network.name, "--qmp", guests.source.agent_socket) as here:
         begin_slowly(guests, folder, 2)
