@@ -87,6 +87,18 @@ std::string render_post_copy(const PostCopyReport& post_copy) {
   return text;
 }
 
+// QEMU's own post-copy, of which it says little.
+std::string render_post_copy_of_vmm(const PostCopyReport& post_copy, SessionRole role) {
+  if (role == SessionRole::kSource)
+    return fmt::format(
+        "  post-copy  at most {} fetched while it ran there, in {}; QEMU was asked for {} pages\n",
+        format_bytes(post_copy.missing_bytes), format_milliseconds(post_copy.ms), post_copy.faults);
+  return fmt::format(
+      "  post-copy  all was there after {}; {} pages asked for were read from the source's "
+      "memory\n",
+      format_milliseconds(post_copy.ms), post_copy.faults);
+}
+
 std::string render_figures(const MigrationReport& report, SessionRole role) {
   std::string text;
   if (role == SessionRole::kSource) text += describe_memory(report);
@@ -94,7 +106,9 @@ std::string render_figures(const MigrationReport& report, SessionRole role) {
                       report.mode.empty() ? "direct" : report.mode, report.transport,
                       report.transport_note.empty() ? "" : ", ", report.transport_note,
                       report.security);
-  if (report.post_copy) text += render_post_copy(*report.post_copy);
+  if (report.post_copy)
+    text += report.mode == "channel" ? render_post_copy_of_vmm(*report.post_copy, role)
+                                     : render_post_copy(*report.post_copy);
   if (!report.post_copy_note.empty())
     text += fmt::format("  post-copy  not used: {}\n", report.post_copy_note);
   if (report.verify) {
@@ -120,6 +134,11 @@ std::string render_unfinished(const MigrationReport& report, SessionRole role,
                     peer)
               : "The guest is here, and waits where it touches memory that is not: leave QEMU as "
                 "it is.\n";
+  if (report.mode == "channel")
+    return text + fmt::format(
+                      "docs/channel.md says how QEMU goes on with it. Session {} is kept (`godwit "
+                      "status`) until it is removed.\n",
+                      report.session);
   return text + fmt::format("`godwit resume {}` goes on with it.\n", report.session);
 }
 

@@ -289,7 +289,8 @@ void add_tuning_options(CLI::App& command, SendOptions& options) {
       .add_option("--post-copy", options.post_copy,
                   "Run the guest there before all its memory is: when rounds do not end (auto), at "
                   "once, or "
-                  "never, since it needs both hosts until all is there (docs/post-copy.md)")
+                  "never, since it needs both hosts until all is there (docs/post-copy.md); in "
+                  "channel mode, QEMU's own (docs/channel.md)")
       ->capture_default_str()
       ->check(CLI::IsMember({"auto", "now", "never"}));
   command.add_flag("--test-no-quiesce", options.test_no_quiesce)->group("");

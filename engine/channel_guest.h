@@ -106,7 +106,7 @@ class ChannelDestinationGuest {
   ChannelDestinationGuest& operator=(const ChannelDestinationGuest&) = delete;
 
   // The VMM takes a guest from this stream from now on, and does not run it.
-  // Errors: kRefused: also where post-copy was wanted and is not possible here.
+  // Errors: kRefused where post-copy is not possible here; nothing has changed then.
   virtual Result<relay::StreamTarget> open(PostCopyUse post_copy) = 0;
   virtual MakePageRequests page_requests() = 0;
 

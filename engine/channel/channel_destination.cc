@@ -56,10 +56,23 @@ Result<relay::StreamTarget> ChannelDestination::open_guest(const OpenStream& off
   enter(DestinationState::kNegotiating);
   opened_ = true;
   if (offer.content == StreamContent::kGuestInPostCopy) post_copy_ = PostCopyUse::kPossible;
-  ASSIGN_OR_RETURN(relay::StreamTarget target, parts_.guest.open(post_copy_));
+  ASSIGN_OR_RETURN(relay::StreamTarget target, open_as_possible());
   report_.transport_note = target.note;
   report_.ram_bytes = total_bytes(target.guest);
   enter(DestinationState::kReceiving);
+  return target;
+}
+
+// A source that wants nothing but post-copy gives up when it hears why there is none.
+Result<relay::StreamTarget> ChannelDestination::open_as_possible() {
+  Result<relay::StreamTarget> target = parts_.guest.open(post_copy_);
+  if (target || post_copy_ == PostCopyUse::kNone || target.error().code != Errc::kRefused)
+    return target;
+  post_copy_ = PostCopyUse::kNone;
+  const std::string why(target.error().text());
+  ASSIGN_OR_RETURN(target, parts_.guest.open(post_copy_));
+  target->guest.clear();
+  target->note = why;
   return target;
 }
 
@@ -163,6 +176,7 @@ void ChannelDestination::give_up(const Error& error) {
   report_.error = error;
   const bool undecided = state_ == DestinationState::kReady && !aborted_by_source_;
   if (undecided || (state_ == DestinationState::kCommitted && !given_back_)) {
+    report_.post_copy.reset();  // whether it ever began is what is not known
     report_.status = MigrationStatus::kInDoubt;
     return enter(DestinationState::kInDoubt);
   }
@@ -177,6 +191,7 @@ void ChannelDestination::give_up(const Error& error) {
             .value();
     return;
   }
+  report_.post_copy.reset();
   if (opened_) (void)parts_.guest.abandon();
   report_.status = status_before_commit(error);
   enter(DestinationState::kFailed);

@@ -42,6 +42,7 @@ class ChannelDestination {
 
  private:
   Result<relay::StreamTarget> open_guest(const OpenStream& offer);
+  Result<relay::StreamTarget> open_as_possible();
   Status switch_over(ControlLink& link, Interruption& interruption, const std::stop_token& stop);
   Status take_over(ControlLink& link, Interruption& interruption);
   Status start_when_committed(ControlLink& link, double load_ms);

@@ -4,6 +4,7 @@
 #include <thread>
 #include <utility>
 
+#include "engine/channel/post_copy_due.h"
 #include "engine/migration/cpu_time.h"
 
 namespace godwit {
@@ -20,19 +21,6 @@ constexpr Clock::duration kLookOftenEvery = milliseconds(2);
 // What the destination's VMM says last arrives before what its agent says.
 constexpr Clock::duration kCompleteMax = seconds(60);
 
-// As in direct mode (engine/precopy/policy.h), in the VMM's figures: where rounds do not end, or
-// sending what remains would go beyond a share of the guest's memory.
-bool post_copy_is_due(PostCopy wanted, const ChannelProgress& progress) {
-  // Until it knows its memory it is not migrating yet.
-  if (wanted == PostCopy::kNever || progress.ram_bytes == 0) return false;
-  if (wanted == PostCopy::kNow) return true;
-  const precopy::PolicyLimits limits;
-  if (progress.round > limits.post_copy_rounds_max) return true;
-  return progress.round > 1 &&
-         static_cast<double>(progress.sent_bytes + progress.remaining_bytes) >
-             limits.post_copy_sent_share_max * static_cast<double>(progress.ram_bytes);
-}
-
 }  // namespace
 
 ChannelSource::ChannelSource(const Parts& parts, ChannelOptions options)
@@ -41,7 +29,8 @@ ChannelSource::ChannelSource(const Parts& parts, ChannelOptions options)
       relay_(relay_parts(), options_.session,
              {.software = options_.software,
               .purpose = Purpose::kChannel,
-              .peer_timeout = options_.peer_timeout}) {}
+              .peer_timeout = options_.peer_timeout}),
+      post_copy_(options_.post_copy) {}
 
 // Where post-copy is possible nothing is placed: the VMM gives memory back before it.
 relay::RelaySource::Parts ChannelSource::relay_parts() {
@@ -82,11 +71,13 @@ Status ChannelSource::migrate() {
   enter(SourceState::kNegotiating);
   RETURN_IF_ERROR(relay_.open());
   report_.transport = relay_.transport();
+  const Status agreed = agree_on_post_copy();
   note_memory();
   enter(SourceState::kPrecopy);
   streaming_since_ = Clock::now();
   report_.setup_ms = to_milliseconds(streaming_since_ - begin_);
-  const Result<std::vector<PageChannel*>> channels = begin();
+  const Result<std::vector<PageChannel*>> channels =
+      agreed ? begin() : tl::unexpected<Error>(agreed.error());
   if (!channels) {
     // Nothing is carried yet whose end would tell the destination.
     (void)relay_.link().send(Abort{channels.error().code, to_string(channels.error())});
@@ -113,9 +104,18 @@ Status ChannelSource::migrate() {
   return state_ == SourceState::kPostCopy ? finish_post_copy() : hand_over();
 }
 
+// What the destination says of a stream in which nothing is placed is why it cannot do it.
+Status ChannelSource::agree_on_post_copy() {
+  if (post_copy_ == PostCopy::kNever || relay_.note().empty()) return {};
+  if (post_copy_ == PostCopy::kNow) return fail(Errc::kRefused, "{}", relay_.note());
+  post_copy_ = PostCopy::kNever;
+  report_.post_copy_note = relay_.note();
+  return {};
+}
+
 void ChannelSource::note_memory() {
   if (options_.post_copy != PostCopy::kNever) {
-    if (parts_.guest.memory() == nullptr)
+    if (post_copy_ != PostCopy::kNever && parts_.guest.memory() == nullptr)
       report_.transport_note = "in post-copy, " + parts_.guest.memory_note();
   } else if (!relay_.places_pages()) {
     report_.transport_note = relay_.note();
@@ -133,7 +133,7 @@ Result<std::vector<PageChannel*>> ChannelSource::begin() {
   if (!wanted.blocks.empty()) lanes = relay_.open_page_lanes(count);
   if (!wanted.blocks.empty() && lanes) wanted.count = count;
   const PostCopyUse post_copy =
-      options_.post_copy == PostCopy::kNever ? PostCopyUse::kNone : PostCopyUse::kPossible;
+      post_copy_ == PostCopy::kNever ? PostCopyUse::kNone : PostCopyUse::kPossible;
   ASSIGN_OR_RETURN(BegunChannels begun, parts_.guest.begin(wanted, post_copy));
   if (!lanes) begun.note = to_string(lanes.error());
   if (!begun.channels.empty()) {
@@ -161,7 +161,7 @@ Status ChannelSource::wait_for_vmm() {
     RETURN_IF_ERROR(follow(progress));
     if (progress.state == ChannelProgress::State::kCompleted) return {};
     const bool often =
-        state_ == SourceState::kPrecopy && (switching_ || options_.post_copy == PostCopy::kNow);
+        state_ == SourceState::kPrecopy && (switching_ || post_copy_ == PostCopy::kNow);
     std::this_thread::sleep_until(looked_at + (often ? kLookOftenEvery : kLookEvery));
   }
 }
@@ -199,7 +199,7 @@ Status ChannelSource::fail_migration(const ChannelProgress& progress) {
 }
 
 Status ChannelSource::switch_when_due(const ChannelProgress& progress) {
-  if (switching_ || !post_copy_is_due(options_.post_copy, progress)) return {};
+  if (switching_ || !post_copy_is_due(post_copy_, progress)) return {};
   switching_ = true;
   return parts_.guest.switch_to_post_copy();
 }
@@ -293,6 +293,7 @@ void ChannelSource::give_up(const Error& error) {
   report_.error = error;
   if (report_.status == MigrationStatus::kCompleted) return;
   if (state_ == SourceState::kCommitted) {
+    report_.post_copy.reset();  // whether it ever began is what is not known
     report_.status = MigrationStatus::kInDoubt;
     return enter(SourceState::kInDoubt);
   }
@@ -309,6 +310,7 @@ void ChannelSource::give_up(const Error& error) {
   }
   // The stream broke with the interruption, or ends with the VMM's migration; the destination is
   // told why where it does not know.
+  report_.post_copy.reset();
   if (state_ == SourceState::kAwaitingReady && !relay_.link().peer_gave_up())
     (void)relay_.link().send(Abort{error.code, to_string(error)});
   if (const Status resumed = parts_.guest.resume(); !resumed) {

@@ -64,6 +64,7 @@ class ChannelSource {
  private:
   Status migrate();
   relay::RelaySource::Parts relay_parts();
+  Status agree_on_post_copy();
   void note_memory();
   Result<std::vector<PageChannel*>> begin();
   Status wait_for_vmm();
@@ -85,6 +86,7 @@ class ChannelSource {
   relay::RelaySource relay_;
   std::mutex decision_;
   bool decided_ = false;    // the guest is given away, or about to be
+  PostCopy post_copy_;      // that is possible
   bool switching_ = false;  // to post-copy
   MigrationReport report_;
   SourceState state_ = SourceState::kConnecting;

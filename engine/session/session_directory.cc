@@ -312,9 +312,11 @@ Result<std::string> read_kept(const std::string& session, SessionRole role, cons
   if (!is_session_id(session)) return fail(Errc::kRefused, "'{}' names no session", session);
   Result<std::string> text = read_whole(session_path(session, role) + "/" + name);
   if (!text && text.error().os_errno == ENOENT) {
-    return fail(Errc::kRefused,
-                "the {} agent of session {} kept nothing to go on from: it was not in post-copy",
-                to_string(role), session);
+    return fail(
+        Errc::kRefused,
+        "the {} agent of session {} kept nothing to go on from: it was not in post-copy, or "
+        "in QEMU's own (docs/channel.md)",
+        to_string(role), session);
   }
   return text;
 }

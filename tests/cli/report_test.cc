@@ -108,6 +108,19 @@ TEST(ReportText, SaysForHowLongVcpusWaited) {
   EXPECT_NE(text.find("other threads"), std::string::npos);
 }
 
+TEST(ReportText, SaysWhoGoesOnWithPostCopyThatIsNotFinished) {
+  MigrationReport report = post_copy_report();
+  report.status = MigrationStatus::kInDoubt;
+  const auto says = [&report](const char* words) {
+    return render_report_text(report, SessionRole::kSource, "b").find(words) != std::string::npos;
+  };
+
+  EXPECT_TRUE(says("godwit resume"));
+  report.mode = "channel";
+  EXPECT_FALSE(says("godwit resume"));
+  EXPECT_TRUE(says("docs/channel.md"));
+}
+
 TEST(ReportText, NamesTheMissingPriorityOnlyWhereItIsMissing) {
   MigrationReport report = post_copy_report();
   const auto names_it = [&report] {

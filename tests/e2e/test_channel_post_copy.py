@@ -9,9 +9,10 @@ import pytest
 from harness import agent, relay
 from harness.boot_sector import BootSector
 from harness.qemu import MIB, Memory
-from harness.scenario import COMPLETED, FAILED, IN_DOUBT, assert_never_two_running, hold_and, runs, scenario
+from harness.scenario import COMPLETED, FAILED, IN_DOUBT, REFUSED, assert_never_two_running, hold_and, runs, scenario
 from harness.waiting import wait_until
 from test_channel import CHANNEL, capability
+from test_post_copy import without_right
 from test_relay import assert_memory, wait_status
 
 NOW = (*CHANNEL, "--post-copy", "now")
@@ -71,6 +72,23 @@ def test_guest_in_huge_pages_moves(folder, network, huge_pages):
     with scenario(folder, network, GUEST, Memory(folder=huge_pages), "10.0") as guests, \
             guests.receive(*CHANNEL) as receiver, guests.send(*NOW, *SLOWLY) as sender:
         assert_moved(guests, folder, sender, receiver)
+
+
+NO_RIGHT = "by post-copy: QEMU refused migrate-set-capabilities"
+
+
+@pytest.mark.parametrize("wanted,status", [(NOW, REFUSED), (AUTO, COMPLETED)])
+def test_destination_that_has_no_right_to_a_userfaultfd(folder, network, wanted, status):
+    with scenario(folder, network, GUEST) as guests, without_right(guests, folder) as guests.destination, \
+            guests.receive(*CHANNEL) as receiver, guests.send(*wanted) as sender:
+        assert sender.wait() == status, sender.output()
+        assert NO_RIGHT in sender.output()
+        if status == COMPLETED:
+            assert_moved(guests, folder, sender, receiver)
+            assert NO_RIGHT in sender.report()["post_copy_note"]
+        else:
+            receiver.wait(15)
+            guests.assert_runs_on_source()
 
 
 # Until the commit the guest is the source's, whatever its QEMU makes of post-copy.
