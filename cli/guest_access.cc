@@ -8,6 +8,7 @@
 #include "vmm-adapters/qemu/qemu_destination_guest.h"
 #include "vmm-adapters/qemu/qemu_source_guest.h"
 #include "vmm-adapters/qemu/qmp_client.h"
+#include "vmm-adapters/qemu/take_back.h"
 
 namespace godwit::cli {
 namespace {
@@ -79,9 +80,8 @@ Status resume_guest(const std::string& qmp) {
   RETURN_IF_ERROR(qemu::settle_migration(*client, deadline));
   ASSIGN_OR_RETURN(qemu::Json status, client->execute("query-status", {}, deadline));
   // First the guest, then the tidying up.
-  if (qemu::string_or(status, "status", "") != "running") {
-    RETURN_IF_ERROR(client->execute("cont", {}, deadline));
-  }
+  if (qemu::string_or(status, "status", "") != "running")
+    RETURN_IF_ERROR(qemu::go_on(*client, deadline));
   return take_settings_back(*client, deadline);
 }
 

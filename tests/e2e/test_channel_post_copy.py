@@ -9,7 +9,7 @@ import pytest
 from harness import agent, relay
 from harness.boot_sector import BootSector
 from harness.qemu import MIB, Memory
-from harness.scenario import COMPLETED, FAILED, IN_DOUBT, REFUSED, assert_never_two_running, hold_and, runs, scenario
+from harness.scenario import COMPLETED, FAILED, IN_DOUBT, NO_DEVICES, REFUSED, assert_never_two_running, hold_and, runs, scenario
 from harness.waiting import wait_until
 from test_channel import CHANNEL, capability
 from test_post_copy import without_right
@@ -125,15 +125,19 @@ def test_source_agent_is_killed_before_the_commit(folder, network, version):
 
 @VERSIONS
 def test_cancelled_guest_can_still_be_moved_and_its_settings_are_back(folder, network, version):
-    with scenario(folder, network, GUEST, version=version) as guests:
+    disk = folder / "disk"  # which only one QEMU can have
+    disk.write_bytes(bytes(MIB))
+    devices = (*NO_DEVICES, "-drive", f"file={disk},format=raw,if=virtio")
+    with scenario(folder, network, GUEST, version=version, devices=devices) as guests:
         before = settings(guests.source)
         with guests.receive(*CHANNEL, "--test-hold", "loading-state") as receiver, \
                 guests.send(*NOW, *SLOWLY) as sender:
             receiver.wait_held()
             sender.signal(signal.SIGINT)
+            wait_until(lambda: guests.source.qmp.command("query-migrate")["status"] == "failed", "the guest taken back", 10)
+            receiver.release()
             assert sender.wait() == FAILED, sender.output()
             assert sender.report()["status"] == "cancelled"
-            receiver.release()
             assert receiver.wait(15) == FAILED, receiver.output()
         guests.assert_runs_on_source()
         assert settings(guests.source) == before

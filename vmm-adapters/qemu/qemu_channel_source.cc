@@ -19,6 +19,8 @@ namespace {
 
 using qemu::QmpClient;
 
+constexpr Clock::duration kLocksMax = seconds(10);
+
 bool is_post_copy_event(const qemu::Json& event) {
   return qemu::string_or(event, "event", "") == "MIGRATION" &&
          qemu::is_post_copy(qemu::string_or(qemu::field(event, "data"), "status", ""));
@@ -67,7 +69,8 @@ class QemuChannelSource final : public ChannelSourceGuest {
   std::vector<std::unique_ptr<qemu::MultifdChannel>> channels_;
   std::optional<Clock::time_point> stopped_at_;
   bool begun_ = false;
-  bool in_post_copy_ = false;  // was, at least
+  bool switched_ = false;      // QEMU was told to go over to post-copy
+  bool in_post_copy_ = false;  // it is, or was
   bool released_ = false;
 };
 
@@ -191,6 +194,7 @@ Result<ChannelProgress> QemuChannelSource::progress() {
 // elsewhere; before, without its disks.
 Status QemuChannelSource::switch_to_post_copy() {
   RETURN_IF_ERROR(client_->execute("stop", {}, command_deadline()));
+  switched_ = true;
   RETURN_IF_ERROR(client_->execute("migrate-start-postcopy", {}, command_deadline()));
   return {};
 }
@@ -218,7 +222,8 @@ Status QemuChannelSource::resume() {
   ASSIGN_OR_RETURN(const qemu::Json status,
                    client_->execute("query-status", {}, command_deadline()));
   if (qemu::string_or(status, "status", "") == "running") return {};
-  RETURN_IF_ERROR(client_->execute("cont", {}, command_deadline()));
+  RETURN_IF_ERROR(
+      qemu::go_on(*client_, deadline_in(switched_ ? kLocksMax : Clock::duration::zero())));
   return qemu::check_run_state(*client_, "running", command_deadline());
 }
 

@@ -25,6 +25,9 @@ namespace {
 
 // QEMU notices a broken stream when it next writes.
 constexpr Clock::duration kStatusLookEvery = milliseconds(2);
+// A `cont` whose answer does not come, and one that is refused.
+constexpr Clock::duration kContinueMax = seconds(10);
+constexpr Clock::duration kContinueEvery = milliseconds(20);
 
 // What a recovered stream without pages consists of (docs/channel.md names QEMU's words for it).
 constexpr uint8_t kEndOfStream = 0x00;
@@ -199,6 +202,16 @@ Status take_back(QmpClient& client, Deadline deadline) {
   FullDestination destination(std::move(channel), blocks, deadline);
   RETURN_IF_ERROR(destination.run());
   return wait_over(client, deadline);
+}
+
+Status go_on(QmpClient& client, Deadline deadline) {
+  while (true) {
+    const Result<Json> told = client.execute("cont", {}, deadline_in(kContinueMax));
+    if (told) return {};
+    if (told.error().code != Errc::kGuest || Clock::now() >= deadline)
+      return tl::unexpected<Error>(told.error());
+    std::this_thread::sleep_for(kContinueEvery);
+  }
 }
 
 }  // namespace godwit::qemu

@@ -26,4 +26,9 @@ bool is_post_copy(std::string_view status);
 // Requires: nobody else runs the guest, ever; the other end of the migration's stream is shut.
 Status take_back(QmpClient& client, Deadline deadline);
 
+// The guest runs afterwards. Tries until the deadline, at least once: in post-copy a QEMU before
+// 10.0 that has loaded the guest has locked its disks, and lets go of them when it ends, of which
+// it is told at about this time.
+Status go_on(QmpClient& client, Deadline deadline);
+
 }  // namespace godwit::qemu
