@@ -77,6 +77,8 @@ class PageLaneTest : public testing::TestWithParam<Wire> {
       rigs_.push_back(std::make_unique<PlacingRig>(
           destination_, RigOptions{.wire = GetParam(), .faults = faults_, .source = &source_}));
     for (const uint64_t pages : kBlockPages) placed_.add_block(pages * kBasePageBytes);
+    BlockContents touched = zero_contents();
+    destination_.touch(touched);
     present_at_start_ = destination_.present();
     receivers_ = std::make_unique<PageReceivers>(destination_.memory(), present_at_start_, there_);
     for (size_t lane = 0; lane < kLanes; ++lane) {
@@ -205,9 +207,7 @@ TEST_P(PageLaneTest, ClearsWhatAnotherLaneHasPlacedAndLeavesHoles) {
 }
 
 TEST_P(PageLaneTest, ClearsWhatWasThereBefore) {
-  BlockContents model = zero_contents();
-  destination_.touch(model);
-  present_at_start_ = destination_.present();
+  ASSERT_FALSE(is_zero(2, 99));
   PageLanes lanes(parts(), here_);
   say(0, {2, {0, 100}, 0, 1});
 
@@ -221,7 +221,8 @@ TEST_P(PageLaneTest, ClearsWhatWasThereBefore) {
 TEST_P(PageLaneTest, RefusesToClearBeyondABlock) {
   std::vector<std::byte> message;
   const ZeroRuns zeroes{.block = 2, .history = PageHistory::kSent, .runs = {{1199, 2}}};
-  ASSERT_TRUE(relay::say(rigs_[0]->source_end(), zeroes, message));
+  // The other end may be gone before all of it is acknowledged.
+  (void)relay::say(rigs_[0]->source_end(), zeroes, message);
 
   while (!there_.raised()) std::this_thread::yield();
 
