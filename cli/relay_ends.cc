@@ -142,11 +142,12 @@ class OutgoingStream final : public RelayStreams::Stream {
                                   .guest = memory_for(qemu::SourceRamUse::kSent),
                                   .requested = memory_for(qemu::SourceRamUse::kRequested)},
         session, relay_options(counters_, route.options.guest));
-    if (multifd_ != nullptr)
+    if (multifd_ != nullptr) {
       hook_ = multifd_->interruption().on_raise([this] {
         source_->interruption().raise(
             fail(Errc::kPeerLost, "another connection of this migration broke").value());
       });
+    }
     return source_->open();
   }
 

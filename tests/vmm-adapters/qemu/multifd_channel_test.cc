@@ -359,15 +359,16 @@ struct MadeChannel {
     const std::array<std::byte, 16> uuid{};
     stream::encode_multifd_hello({.version = 1, .uuid = uuid, .channel = 0}, bytes);
   }
-  void packet(std::string_view block, std::vector<uint64_t> offsets, uint32_t flags = 0) {
+  void packet(std::string_view block, std::vector<uint64_t> offsets, uint32_t flags = 0,
+              uint32_t zero_pages = 0) {
     std::vector<std::byte> encoded;
     stream::ByteWriter writer(encoded);
     for (const uint64_t offset : offsets) writer.be64(offset);
-    const auto pages = static_cast<uint32_t>(offsets.size());
+    const auto pages = static_cast<uint32_t>(offsets.size()) - zero_pages;
     stream::encode_multifd_packet({.flags = flags,
                                    .pages_max = 128,
                                    .normal_pages = pages,
-                                   .zero_pages = 0,
+                                   .zero_pages = zero_pages,
                                    .payload_bytes = pages * static_cast<uint32_t>(kBasePageBytes),
                                    .number = 0,
                                    .block = block,
@@ -393,7 +394,7 @@ struct MadeChannel {
   PageOutput output{blocks, changes};
 };
 
-TEST(MultifdChannel, PlacesNeighboursAsOneRun) {
+TEST(MultifdChannel, PlacesNeighboursAsOneRunAndClearsThoseThatAreZero) {
   struct Runs final : PageChannel::Output {
     Status place(uint32_t, std::span<const PageRun> runs) override {
       seen.assign(runs.begin(), runs.end());
@@ -408,7 +409,7 @@ TEST(MultifdChannel, PlacesNeighboursAsOneRun) {
     std::vector<PageRun> cleared;
   } runs;
   MadeChannel made;
-  made.packet("ram0", {0, 4096, 8192, 20480, 24576, 12288});
+  made.packet("ram0", {0, 4096, 8192, 20480, 24576, 12288, 16384, 28672, 32768}, 0, 3);
   SocketPair pair = make_socket_pair();
   const auto channel = MultifdChannel::make(make_unix_stream(std::move(pair.ours)).value(),
                                             made.blocks, made.meeting)
@@ -420,6 +421,7 @@ TEST(MultifdChannel, PlacesNeighboursAsOneRun) {
 
   EXPECT_TRUE(state);
   EXPECT_EQ(runs.seen, (std::vector<PageRun>{{0, 3}, {5, 2}, {3, 1}}));
+  EXPECT_EQ(runs.cleared, (std::vector<PageRun>{{4, 1}, {7, 2}}));
 }
 
 TEST(MultifdChannel, RefusesAPageBeyondItsBlock) {
