@@ -23,7 +23,8 @@ ExitCode forget(const SessionRecord& record) {
 
 ExitCode cancel_dead(const SessionRecord& record) {
   if (has_completed(record)) return forget(record);
-  Result<AfterDeath> outcome = settle_after_death(record, resume_guest);
+  Result<AfterDeath> outcome =
+      settle_after_death(record, [](const std::string& guest) { return resume_guest(guest); });
   const char* role = to_string(record.role);
   if (!outcome) {
     say(fmt::format("the {} agent of session {} is dead, and what it left could not be settled: {}",

@@ -11,17 +11,21 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstring>
+#include <optional>
 #include <string_view>
 #include <thread>
 #include <utility>
 
 #include "engine/base/time.h"
 #include "engine/session/session_directory.h"
+#include "vmm-adapters/linux/stream_drain.h"
 
 namespace godwit::cli {
 namespace {
 
 constexpr std::string_view kGoodbye = "goodbye";
+constexpr std::string_view kKeepOpen = "keep open";
 
 // A VMM takes a moment to notice that the agent's connection is gone before it takes another.
 constexpr int kAttempts = 100;
@@ -43,18 +47,48 @@ void detach(int socket) {
   if (::chdir("/") != 0) _exit(1);
 }
 
-// Returns the session that the agent left behind without a goodbye; empty when there is none.
-std::string await_death() {
-  constexpr int kSocket = 3;
+// A message that may have one descriptor with it.
+struct Envelope {
+  std::array<char, 64> text{};
+  iovec vector{text.data(), text.size()};
+  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int))> control{};
+  msghdr header{};
+
+  Envelope() {
+    header.msg_iov = &vector;
+    header.msg_iovlen = 1;
+    header.msg_control = control.data();
+    header.msg_controllen = control.size();
+  }
+  UniqueFd take_descriptor() {
+    const cmsghdr* const first = CMSG_FIRSTHDR(&header);
+    if (first == nullptr || first->cmsg_type != SCM_RIGHTS) return {};
+    int descriptor = -1;
+    std::memcpy(&descriptor, CMSG_DATA(first), sizeof descriptor);
+    return UniqueFd(descriptor);
+  }
+};
+
+// What the agent left behind without a goodbye; no session when there is nothing.
+struct Legacy {
   std::string session;
+  UniqueFd stream;
+};
+Legacy await_death() {
+  constexpr int kSocket = 3;
+  Legacy legacy;
   for (;;) {
-    std::array<char, 64> message{};
-    ssize_t size = ::recv(kSocket, message.data(), message.size(), 0);
+    Envelope message;
+    const ssize_t size = ::recvmsg(kSocket, &message.header, MSG_CMSG_CLOEXEC);
     if (size < 0 && errno == EINTR) continue;
-    if (size <= 0) return session;
-    std::string_view text(message.data(), static_cast<size_t>(size));
+    if (size <= 0) return legacy;
+    const std::string_view text(message.text.data(), static_cast<size_t>(size));
     if (text == kGoodbye) return {};
-    session = text;
+    if (text == kKeepOpen) {
+      legacy.stream = message.take_descriptor();
+    } else {
+      legacy.session = text;
+    }
   }
 }
 
@@ -89,10 +123,22 @@ void settle(const std::string& session, SessionRole role, const ResumeGuest& res
   }
 }
 
+void settle(Legacy legacy, SessionRole role, const ResumeKeptGuest& resume_guest) {
+  std::optional<StreamDrain> drain;
+  settle(legacy.session, role, [&](const std::string& guest) {
+    if (legacy.stream.valid() && !drain) drain.emplace(legacy.stream.get());
+    return resume_guest(guest, [&] {
+      drain.reset();
+      ::shutdown(legacy.stream.get(), SHUT_RDWR);
+      legacy.stream.reset();
+    });
+  });
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Guardian>> Guardian::start(SessionRole role,
-                                                  const ResumeGuest& resume_guest) {
+                                                  const ResumeKeptGuest& resume_guest) {
   std::array<int, 2> sockets{-1, -1};
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets.data()) != 0) {
     return fail_errno(errno, "make a socket for the guardian");
@@ -103,8 +149,8 @@ Result<std::unique_ptr<Guardian>> Guardian::start(SessionRole role,
   if (pid < 0) return fail_errno(errno, "fork the guardian");
   if (pid == 0) {
     detach(theirs.release());
-    std::string session = await_death();
-    if (!session.empty()) settle(session, role, resume_guest);
+    Legacy legacy = await_death();
+    if (!legacy.session.empty()) settle(std::move(legacy), role, resume_guest);
     _exit(0);
   }
   return std::unique_ptr<Guardian>(new Guardian(std::move(ours), pid));
@@ -117,6 +163,17 @@ Guardian::~Guardian() {
   socket_.reset();
   while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
   }
+}
+
+void Guardian::keep_open(int socket) {
+  Envelope message;
+  message.vector = {const_cast<char*>(kKeepOpen.data()), kKeepOpen.size()};
+  cmsghdr* const first = CMSG_FIRSTHDR(&message.header);
+  first->cmsg_level = SOL_SOCKET;
+  first->cmsg_type = SCM_RIGHTS;
+  first->cmsg_len = CMSG_LEN(sizeof socket);
+  std::memcpy(CMSG_DATA(first), &socket, sizeof socket);
+  ::sendmsg(socket_.get(), &message.header, MSG_NOSIGNAL);
 }
 
 void Guardian::watch_over(const std::string& session) {

@@ -6,12 +6,13 @@
 // says.
 //
 // The two share a socket. The agent's messages on it are the session to watch over, and a goodbye;
-// an end without a goodbye is a death. The guardian has none of the agent's descriptors, leaves
-// with the agent, and its own death changes nothing.
+// an end without a goodbye is a death. The guardian has none of the agent's descriptors but one
+// that it is given to keep open, leaves with the agent, and its own death changes nothing.
 #pragma once
 
 #include <sys/types.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -21,10 +22,15 @@
 
 namespace godwit::cli {
 
+// As ResumeGuest, with how the stream is broken that was to be kept open, once it may be.
+using ResumeKeptGuest =
+    std::function<Status(const std::string& guest, const std::function<void()>& break_stream)>;
+
 class Guardian {
  public:
   // Forks. Call before any thread exists. `resume_guest` runs in the other process.
-  static Result<std::unique_ptr<Guardian>> start(SessionRole role, const ResumeGuest& resume_guest);
+  static Result<std::unique_ptr<Guardian>> start(SessionRole role,
+                                                 const ResumeKeptGuest& resume_guest);
 
   // Says goodbye and waits until the guardian is gone.
   ~Guardian();
@@ -33,6 +39,10 @@ class Guardian {
 
   // Call once the session's folder exists.
   void watch_over(const std::string& session);
+
+  // Keeps this socket open, too, and reads what comes by it while the guest is being resumed. One;
+  // another one takes its place.
+  void keep_open(int socket);
 
   pid_t pid() const { return pid_; }
 

@@ -58,13 +58,16 @@ Result<std::unique_ptr<DestinationGuest>> open_destination_guest(const AgentOpti
   return guest;
 }
 
-Result<std::unique_ptr<ChannelSourceGuest>> open_channel_source(const AgentOptions& options,
-                                                                const ChannelLimits& limits) {
+Result<std::unique_ptr<ChannelSourceGuest>> open_channel_source(
+    const AgentOptions& options, const ChannelLimits& limits,
+    std::function<void(int socket)> keep_open) {
   qemu::MigrationSettings::Limits qemu_limits{
       .downtime_limit_ms = duration_cast<milliseconds>(limits.downtime).count()};
   if (limits.bandwidth_bytes_per_s != 0)
     qemu_limits.max_bandwidth_bytes_per_s = static_cast<int64_t>(limits.bandwidth_bytes_per_s);
-  return open_qemu_channel_source(make_qemu_options(options), qemu_limits);
+  QemuOptions qemu_options = make_qemu_options(options);
+  qemu_options.keep_open = std::move(keep_open);
+  return open_qemu_channel_source(qemu_options, qemu_limits);
 }
 
 Result<std::unique_ptr<ChannelDestinationGuest>> open_channel_destination(
@@ -72,12 +75,12 @@ Result<std::unique_ptr<ChannelDestinationGuest>> open_channel_destination(
   return open_qemu_channel_destination(make_qemu_options(options));
 }
 
-Status resume_guest(const std::string& qmp) {
+Status resume_guest(const std::string& qmp, const std::function<void()>& break_stream) {
   Deadline deadline = deadline_in(kQmpPatience);
   ASSIGN_OR_RETURN(std::unique_ptr<qemu::QmpClient> client,
                    qemu::QmpClient::connect(qmp, deadline));
   // The dead agent may have left QEMU migrating into a channel that nobody reads.
-  RETURN_IF_ERROR(qemu::settle_migration(*client, deadline));
+  RETURN_IF_ERROR(qemu::settle_migration(*client, deadline, break_stream));
   ASSIGN_OR_RETURN(qemu::Json status, client->execute("query-status", {}, deadline));
   // First the guest, then the tidying up.
   if (qemu::string_or(status, "status", "") != "running")

@@ -3,6 +3,7 @@
 // Which VMM adapter reaches the guest that the user named. The only file that knows.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -22,12 +23,15 @@ struct ChannelLimits {
   uint64_t bandwidth_bytes_per_s;
   Clock::duration downtime;
 };
-Result<std::unique_ptr<ChannelSourceGuest>> open_channel_source(const AgentOptions& options,
-                                                                const ChannelLimits& limits);
+// `keep_open`: as QemuOptions'.
+Result<std::unique_ptr<ChannelSourceGuest>> open_channel_source(
+    const AgentOptions& options, const ChannelLimits& limits,
+    std::function<void(int socket)> keep_open);
 Result<std::unique_ptr<ChannelDestinationGuest>> open_channel_destination(
     const AgentOptions& options);
 
 // For whoever settles after a dead agent: makes the guest behind this QMP socket run again.
-Status resume_guest(const std::string& qmp);
+// `break_stream`: who keeps the stream open that QEMU writes (QemuOptions::keep_open) breaks it.
+Status resume_guest(const std::string& qmp, const std::function<void()>& break_stream = nullptr);
 
 }  // namespace godwit::cli

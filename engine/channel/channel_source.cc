@@ -92,6 +92,8 @@ Status ChannelSource::migrate() {
     // A stream that has not ended by itself ends here.
     if (!migrated) {
       relay_.interruption().raise(migrated.error());
+      // It may be that the VMM's stream must not end before its migration does.
+      if (!is_given_away()) (void)parts_.guest.resume();
       return migrated;
     }
   }
@@ -287,6 +289,10 @@ Status ChannelSource::finish_post_copy() {
   report_.status = MigrationStatus::kCompleted;
   enter(SourceState::kCompleted);
   return parts_.guest.release();
+}
+
+bool ChannelSource::is_given_away() const {
+  return state_ == SourceState::kCommitted || state_ == SourceState::kPostCopy;
 }
 
 void ChannelSource::give_up(const Error& error) {

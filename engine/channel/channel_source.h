@@ -77,6 +77,7 @@ class ChannelSource {
   Status commit();
   Status decide();
   Status finish_post_copy();
+  bool is_given_away() const;
   void give_up(const Error& error);
   void enter(SourceState state);
 

@@ -5,16 +5,20 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "engine/base/check.h"
 #include "engine/base/unique_fd.h"
@@ -40,6 +44,7 @@ class GuardianTest : public testing::Test {
     CHECK(::pipe(pids) == 0);
     pid_t agent = ::fork();
     if (agent == 0) run_agent(role, then, pids[1]);
+    if (kept_ >= 0) ::close(kept_);
     pid_t guardian = -1;
     CHECK(::read(pids[0], &guardian, sizeof guardian) == sizeof guardian);
     ::close(pids[0]);
@@ -56,24 +61,60 @@ class GuardianTest : public testing::Test {
   }
 
   test::RuntimeDirectory directory_;
+  int kept_ = -1;  // a socket that the agent has its guardian keep open
 
  private:
   [[noreturn]] void run_agent(SessionRole role, const std::function<void(SessionDirectory&)>& then,
                               int pid_pipe) {
-    auto guardian = Guardian::start(role, [](const std::string& guest) -> Status {
-      std::ofstream(guest) << "running";
-      return {};
-    });
+    const std::string written = directory_.beside("written");
+    auto guardian =
+        Guardian::start(role,
+                        [this, written](const std::string& guest,
+                                        const std::function<void()>& break_stream) -> Status {
+                          while (kept_ >= 0 && !std::filesystem::exists(written))
+                            std::this_thread::yield();
+                          if (kept_ >= 0) break_stream();
+                          std::ofstream(guest) << "running";
+                          return {};
+                        });
     auto directory =
         SessionDirectory::create(kSession, role, {"peer", directory_.beside("resumed")});
     if (!guardian || !directory) _exit(1);
     (*guardian)->watch_over(kSession);
+    if (kept_ >= 0) (*guardian)->keep_open(kept_);
     then(**directory);
     pid_t pid = (*guardian)->pid();
     if (::write(pid_pipe, &pid, sizeof pid) != sizeof pid) _exit(1);
     for (;;) ::pause();
   }
 };
+
+// More than sockets hold.
+TEST_F(GuardianTest, ReadsWhatComesByTheSocketThatItKeepsUntilThatMayBreak) {
+  std::array<int, 2> ends{-1, -1};
+  CHECK(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) == 0);
+  kept_ = ends[0];
+  UniqueFd theirs(ends[1]);
+  bool taken = false;
+  bool broken = false;
+  std::jthread vmm([&] {
+    const std::vector<char> bytes(4 << 20, 'x');
+    taken = ::send(theirs.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
+            static_cast<ssize_t>(bytes.size());
+    std::ofstream(directory_.beside("written")) << "all";
+    char more = 0;
+    broken = ::read(theirs.get(), &more, 1) == 0;
+  });
+
+  const Death death = kill_agent(SessionRole::kSource, [](SessionDirectory& directory) {
+    CHECK(directory.set_state("awaiting-ready"));
+  });
+  vmm.join();
+
+  EXPECT_TRUE(death.guest_resumed);
+  EXPECT_TRUE(taken);
+  EXPECT_TRUE(broken);
+}
 
 TEST_F(GuardianTest, ResumesTheGuestOfAKilledSource) {
   Death death = kill_agent(SessionRole::kSource, [](SessionDirectory& directory) {
@@ -120,8 +161,8 @@ TEST_F(GuardianTest, KeepsADestinationThatWaitsForTheSourcesWord) {
 }
 
 TEST_F(GuardianTest, LeavesWithAnAgentThatEndsCleanly) {
-  auto guardian =
-      Guardian::start(SessionRole::kSource, [](const std::string&) { return Status(); });
+  auto guardian = Guardian::start(SessionRole::kSource,
+                                  [](const std::string&, const auto&) { return Status(); });
   ASSERT_TRUE(guardian);
   pid_t pid = (*guardian)->pid();
   auto directory = SessionDirectory::create(kSession, SessionRole::kSource, {});
@@ -135,8 +176,8 @@ TEST_F(GuardianTest, LeavesWithAnAgentThatEndsCleanly) {
 }
 
 TEST_F(GuardianTest, HurtsNobodyWhenItIsKilledItself) {
-  auto guardian =
-      Guardian::start(SessionRole::kSource, [](const std::string&) { return Status(); });
+  auto guardian = Guardian::start(SessionRole::kSource,
+                                  [](const std::string&, const auto&) { return Status(); });
   ASSERT_TRUE(guardian);
   ::kill((*guardian)->pid(), SIGKILL);
 
@@ -149,8 +190,8 @@ TEST_F(GuardianTest, HurtsNobodyWhenItIsKilledItself) {
 TEST_F(GuardianTest, HasNoneOfTheAgentsDescriptors) {
   int pipe[2] = {-1, -1};
   ASSERT_EQ(::pipe(pipe), 0);
-  auto guardian =
-      Guardian::start(SessionRole::kSource, [](const std::string&) { return Status(); });
+  auto guardian = Guardian::start(SessionRole::kSource,
+                                  [](const std::string&, const auto&) { return Status(); });
   ASSERT_TRUE(guardian);
 
   // The pipe's end is seen only when nobody else holds the writing side.

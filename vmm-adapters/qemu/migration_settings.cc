@@ -240,17 +240,23 @@ Status wait_cleaned_up(QmpClient& client, Deadline deadline) {
   }
 }
 
-Status settle_migration(QmpClient& client, Deadline deadline) {
+Status settle_migration(QmpClient& client, Deadline deadline,
+                        const std::function<void()>& break_stream) {
   client.forget_events();
+  const auto break_now = [&] {
+    if (break_stream) break_stream();
+  };
   while (true) {
     ASSIGN_OR_RETURN(const MigrationStatus migration, query_migration(client, deadline));
     if (is_settled(migration.status)) break;
     if (is_post_copy(migration.status)) {
+      break_now();
       RETURN_IF_ERROR(take_back(client, deadline));
       break;
     }
     const Result<Json> cancelled = client.execute("migrate_cancel", {}, deadline);
     if (cancelled) {
+      break_now();
       RETURN_IF_ERROR(wait_settled(client, deadline));
       break;
     }
@@ -258,6 +264,7 @@ Status settle_migration(QmpClient& client, Deadline deadline) {
     if (cancelled.error().code != Errc::kGuest || Clock::now() > deadline)
       return tl::unexpected<Error>(cancelled.error());
   }
+  break_now();
   RETURN_IF_ERROR(wait_run_state_after_migration(client, deadline));
   return {};
 }

@@ -105,6 +105,14 @@ Status wait_cleaned_up(QmpClient& client, Deadline deadline);
 
 // Makes QEMU's migration be over, one way or the other: cancels it where it is not, or takes the
 // guest back. That may be told to go on then. Requires, in post-copy: as take_back().
-Status settle_migration(QmpClient& client, Deadline deadline);
+//
+// `break_stream` is called when QEMU bears that the stream it migrates into ends, and before we
+// wait for what comes of that: where it was told to go over to post-copy, and is not there yet,
+// 10.0 does not. It stays in the state "device" then for ever, with a guest that nobody can make
+// run (migration.c, postcopy_start(): what fails there sets "failed" in place of
+// "postcopy-active", and finds "device"). Somebody has to read what it writes until then. Null:
+// the stream is broken already.
+Status settle_migration(QmpClient& client, Deadline deadline,
+                        const std::function<void()>& break_stream = nullptr);
 
 }  // namespace godwit::qemu

@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -21,6 +22,9 @@ struct QemuOptions {
   // opened for QEMU (a manager, -daemonize) does not tell it.
   std::optional<pid_t> pid;
   AfterRelease after_release = AfterRelease::kLeavePaused;
+  // Called while QEMU must not see its stream end, in channel mode: with our end of it. Somebody
+  // else is to keep that open, and to read from it, should this process die. Null: nobody does.
+  std::function<void(int socket)> keep_open;
   // For one QMP command. Pausing drains block I/O, which may take a slow disk's time.
   Clock::duration command_timeout = seconds(10);
   // For saving or loading device state.

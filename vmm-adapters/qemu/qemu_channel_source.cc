@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "engine/base/check.h"
-#include "vmm-adapters/linux/awaited_stream.h"
+#include "vmm-adapters/linux/lasting_stream.h"
 #include "vmm-adapters/linux/unix_stream.h"
 #include "vmm-adapters/qemu/guest_ram.h"
 #include "vmm-adapters/qemu/identity.h"
@@ -53,6 +53,7 @@ class QemuChannelSource final : public ChannelSourceGuest {
  private:
   Deadline command_deadline() const { return deadline_in(options_.command_timeout); }
   void note_stop(const std::string& run_state);
+  Status settle();
   Status begin_with_channels(const WantedChannels& wanted);
   Status begin_with_stream();
 
@@ -64,7 +65,7 @@ class QemuChannelSource final : public ChannelSourceGuest {
   std::optional<qemu::GuestRam> ram_;
   std::string memory_note_;
   std::optional<qemu::MigrationSettings> settings_;
-  AwaitedStream stream_;
+  LastingStream stream_;
   qemu::MultifdMeeting meeting_;
   std::vector<std::unique_ptr<qemu::MultifdChannel>> channels_;
   std::optional<Clock::time_point> stopped_at_;
@@ -158,7 +159,10 @@ Result<ChannelProgress> QemuChannelSource::progress() {
   const auto count = [&](const char* key) {
     return static_cast<uint64_t>(qemu::integer_or(ram, key, 0));
   };
-  in_post_copy_ = in_post_copy_ || client_->has_event(is_post_copy_event);
+  const std::string state = qemu::string_or(answer, "status", "none");
+  in_post_copy_ =
+      in_post_copy_ || qemu::is_post_copy(state) || client_->has_event(is_post_copy_event);
+  if (in_post_copy_) stream_.stop_lasting();
   ChannelProgress progress{
       .error = qemu::string_or(answer, "error-desc", ""),
       .ram_bytes = count("total"),
@@ -170,7 +174,6 @@ Result<ChannelProgress> QemuChannelSource::progress() {
       .zero_pages = count("duplicate"),
       .in_post_copy = in_post_copy_,
       .requested_pages = count("postcopy-requests")};
-  const std::string state = qemu::string_or(answer, "status", "none");
   if (state == "completed") {
     ASSIGN_OR_RETURN(const std::string run_state,
                      qemu::wait_run_state_after_migration(*client_, command_deadline()));
@@ -191,8 +194,11 @@ Result<ChannelProgress> QemuChannelSource::progress() {
 
 // QEMU would stop the guest by itself. But one that it has stopped it lets run on when its
 // migration fails, which from 10.0 on may be in the middle of post-copy, when the guest runs
-// elsewhere; before, without its disks.
+// elsewhere; before, without its disks. On its way into post-copy it must not see its stream end
+// (qemu::settle_migration()).
 Status QemuChannelSource::switch_to_post_copy() {
+  stream_.last();
+  if (options_.keep_open) options_.keep_open(stream_.fd());
   RETURN_IF_ERROR(client_->execute("stop", {}, command_deadline()));
   switched_ = true;
   RETURN_IF_ERROR(client_->execute("migrate-start-postcopy", {}, command_deadline()));
@@ -208,17 +214,25 @@ void QemuChannelSource::note_stop(const std::string& run_state) {
   }
 }
 
-Status QemuChannelSource::resume() {
-  CHECK(!released_);
-  if (!begun_) return {};
+// QEMU's threads may wait for us to read, whose channels have to be shut before it hears of us.
+Status QemuChannelSource::settle() {
+  stream_.shut_down();
+  for (const auto& channel : channels_) channel->shut_down();
   if (!client_->usable()) {
     client_->disconnect();
     ASSIGN_OR_RETURN(client_, QmpClient::connect(options_.qmp_path, command_deadline()));
   }
-  // QEMU's threads may wait for us to read.
-  stream_.shut_down();
-  for (const auto& channel : channels_) channel->shut_down();
-  RETURN_IF_ERROR(qemu::settle_migration(*client_, deadline_in(options_.state_timeout)));
+  return qemu::settle_migration(*client_, deadline_in(options_.state_timeout),
+                                [this] { stream_.stop_lasting(); });
+}
+
+Status QemuChannelSource::resume() {
+  CHECK(!released_);
+  if (!begun_) return {};
+  const Status settled = settle();
+  // Whatever came of it: others wait for the stream to end.
+  stream_.stop_lasting();
+  RETURN_IF_ERROR(settled);
   ASSIGN_OR_RETURN(const qemu::Json status,
                    client_->execute("query-status", {}, command_deadline()));
   if (qemu::string_or(status, "status", "") == "running") return {};

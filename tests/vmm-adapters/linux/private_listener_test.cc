@@ -12,8 +12,6 @@
 #include <array>
 #include <filesystem>
 
-#include "vmm-adapters/linux/awaited_stream.h"
-
 namespace godwit {
 namespace {
 
@@ -85,22 +83,6 @@ TEST_F(PrivateListenerTest, RefusesAPathThatIsTooLongAndLeavesNothing) {
   ASSERT_FALSE(listener);
   EXPECT_EQ(listener.error().code, Errc::kRefused);
   EXPECT_TRUE(fs::is_empty(deep));
-}
-
-TEST(AwaitedStream, IsShutDownByWhoCameBeforeItsConnection) {
-  std::array<int, 2> fds{};
-  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds.data()), 0);
-  const UniqueFd theirs(fds[1]);
-  AwaitedStream stream;
-  stream.shut_down();
-
-  stream.connect(make_unix_stream(UniqueFd(fds[0])).value());
-
-  std::array<std::byte, 8> bytes{};
-  const Result<VmmStream::Progress> progress = stream.read(bytes);
-  ASSERT_FALSE(progress);
-  EXPECT_EQ(progress.error().code, Errc::kCancelled);
-  EXPECT_EQ(::read(theirs.get(), bytes.data(), bytes.size()), 0);
 }
 
 }  // namespace
