@@ -19,7 +19,10 @@
 
 namespace godwit {
 
-// Thread: run() by one, cancel() by any.
+// In post-copy it is handed over beside the stream that passes (channel_source.h).
+//
+// Thread: run() by one, cancel() by any. The observer and the log are called by one at a time, in
+// post-copy not always by run()'s.
 class ChannelDestination {
  public:
   // Everything referred to outlives this.

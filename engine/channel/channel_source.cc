@@ -241,6 +241,10 @@ Status ChannelSource::hand_over_in_post_copy(const ChannelProgress& progress) {
   switched_at_ = Clock::now();
   report_.post_copy = PostCopyReport{.missing_bytes = progress.remaining_bytes};
   RETURN_IF_ERROR(relay_.link().expect<Ready>(deadline_in(kLoadMax)));
+  // A guest whose memory cannot follow is better off here.
+  ASSIGN_OR_RETURN(const ChannelProgress now, parts_.guest.progress());
+  if (now.state == ChannelProgress::State::kBroken || now.state == ChannelProgress::State::kFailed)
+    return fail_migration(now);
   RETURN_IF_ERROR(decide());
   RETURN_IF_ERROR(commit());
   enter(SourceState::kPostCopy);
