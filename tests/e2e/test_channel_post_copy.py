@@ -36,10 +36,21 @@ def assert_moved(guests, folder, sender, receiver):
     assert not sender.sessions_left() and not receiver.sessions_left()
 
 
+def post_copy_bandwidth(qemu, bytes_per_s):
+    qemu.qmp.command("migrate-set-parameters", **{"max-postcopy-bandwidth": bytes_per_s})
+
+
 @pytest.mark.parametrize("version,kind", [("7.2", "memfd"), ("7.2", "private"), ("10.0", "file"), ("10.0", "private")])
 def test_guest_moves(folder, network, version, kind):
-    with scenario(folder, network, GUEST, Memory(kind=kind), version) as guests, guests.receive(*CHANNEL) as receiver, \
-            guests.send(*NOW, *SLOWLY) as sender:
+    with scenario(folder, network, GUEST, Memory(kind=kind), version) as guests, \
+            guests.receive(*CHANNEL, "--test-hold", "committed") as receiver, guests.send(*NOW, *SLOWLY) as sender:
+        # Until the guest has had to ask.
+        hold_and(receiver, lambda: post_copy_bandwidth(guests.source, MIB))
+        if kind == "private":
+            wait_until(lambda: guests.source.qmp.command("query-migrate")["ram"]["postcopy-requests"] > 0, "a request", 20)
+        else:
+            guests.destination.wait_serial("B")
+        post_copy_bandwidth(guests.source, 0)
         assert_moved(guests, folder, sender, receiver)
         report = sender.report()
         assert report["mode"] == "channel" and report["status"] == "completed"
