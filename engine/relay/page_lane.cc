@@ -20,7 +20,6 @@ PageLane::PageLane(const Parts& parts)
         parts_.torn.note(completion);
       }) {
   operations_.reserve(kOperationsMax);
-  zeroes_.runs.reserve(kZeroRunsMax);
 }
 
 Status PageLane::run() {
@@ -70,25 +69,16 @@ Status PageLane::clear(uint32_t block, std::span<const PageRun> runs) {
 Status PageLane::clear_page(uint32_t block, uint64_t page) {
   const PageHistory history =
       parts_.placed.test(block, page) ? PageHistory::kSent : PageHistory::kUntouched;
-  const bool continues = zeroes_.block == block && zeroes_.history == history;
-  if (!continues || zeroes_.runs.size() == kZeroRunsMax) RETURN_IF_ERROR(send_zeroes());
-  zeroes_.block = block;
-  zeroes_.history = history;
-  if (!zeroes_.runs.empty()) {
-    PageRun& last = zeroes_.runs.back();
-    if (last.first_page + last.page_count == page) {
-      ++last.page_count;
-      return {};
-    }
-  }
-  zeroes_.runs.push_back({page, 1});
+  if (zeroes_.add(block, page, history)) return {};
+  RETURN_IF_ERROR(send_zeroes());
+  CHECK(zeroes_.add(block, page, history));
   return {};
 }
 
 Status PageLane::send_zeroes() {
-  if (zeroes_.runs.empty()) return {};
-  RETURN_IF_ERROR(lane_.send(zeroes_));
-  zeroes_.runs.clear();
+  if (zeroes_.empty()) return {};
+  RETURN_IF_ERROR(lane_.send(zeroes_.message()));
+  zeroes_.clear();
   return {};
 }
 

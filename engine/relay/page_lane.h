@@ -16,6 +16,7 @@
 #include "engine/migration/interruption.h"
 #include "engine/page_channel.h"
 #include "engine/relay/outgoing_lane.h"
+#include "engine/relay/pending_zeroes.h"
 #include "engine/relay/placed_pages.h"
 #include "engine/relay/placing_sender.h"
 #include "engine/relay/torn_pages.h"
@@ -52,7 +53,7 @@ class PageLane final : PageChannel::Output {
   const Parts parts_;
   OutgoingLane lane_;
   std::vector<TransferOp> operations_;
-  ZeroRuns zeroes_;  // not sent yet
+  PendingZeroes zeroes_;  // not sent yet
   uint64_t placed_bytes_ = 0;
 };
 

@@ -28,7 +28,6 @@ PlacingSender::PlacingSender(Parts parts)
       }) {
   CHECK(parts_.staging.size() == kStagingBytes);
   pages_.reserve(kBatchMax);
-  zeroes_.runs.reserve(kZeroRunsMax);
   for (const Block& block : parts_.blocks) {
     sent_.emplace_back(block.remote.size_bytes / kBasePageBytes);
     unsettled_.emplace_back(block.remote.size_bytes / kBasePageBytes);
@@ -158,27 +157,18 @@ Status PlacingSender::clear_page(uint32_t block, uint64_t page) {
   const bool sent =
       sent_[block].test(page) || (parts_.placed != nullptr && parts_.placed->test(block, page));
   const PageHistory history = sent ? PageHistory::kSent : PageHistory::kUntouched;
-  const bool continues = zeroes_.block == block && zeroes_.history == history;
-  if (!continues || zeroes_.runs.size() == kZeroRunsMax) RETURN_IF_ERROR(send_zeroes());
-  zeroes_.block = block;
-  zeroes_.history = history;
-  if (!zeroes_.runs.empty()) {
-    PageRun& last = zeroes_.runs.back();
-    if (last.first_page + last.page_count == page) {
-      ++last.page_count;
-      return {};
-    }
-  }
-  zeroes_.runs.push_back({page, 1});
+  if (zeroes_.add(block, page, history)) return {};
+  RETURN_IF_ERROR(send_zeroes());
+  CHECK(zeroes_.add(block, page, history));
   return {};
 }
 
 Status PlacingSender::send_zeroes() {
-  if (zeroes_.runs.empty()) return {};
+  if (zeroes_.empty()) return {};
   // They may have been written before.
   RETURN_IF_ERROR(post_pages());
-  RETURN_IF_ERROR(lane_.send(zeroes_));
-  zeroes_.runs.clear();
+  RETURN_IF_ERROR(lane_.send(zeroes_.message()));
+  zeroes_.clear();
   return {};
 }
 

@@ -19,6 +19,7 @@
 #include "engine/memory/page_bitmap.h"
 #include "engine/page_extractor.h"
 #include "engine/relay/outgoing_lane.h"
+#include "engine/relay/pending_zeroes.h"
 #include "engine/relay/placed_pages.h"
 #include "engine/relay/stream_traffic.h"
 #include "engine/relay/torn_pages.h"
@@ -98,7 +99,7 @@ class PlacingSender final : PageExtractor::Output {
   uint32_t last_block_ = 0;        // of the last of them
   SourceMemory pages_memory_ = SourceMemory::kFrozen;
   uint64_t passed_bytes_ = 0;  // in the ring, not posted yet
-  ZeroRuns zeroes_;            // not sent yet
+  PendingZeroes zeroes_;       // not sent yet
 
   std::vector<PageBitmap> sent_;       // pages that may not be as they were at the start
   std::vector<PageBitmap> unsettled_;  // written or cleared, and maybe not in place yet

@@ -52,11 +52,11 @@ enum class Wire : uint8_t { kLoopback = 1, kTcp = 2 };
 
 struct RigOptions {
   Wire wire = Wire::kLoopback;
-  FaultPlan faults{};          // of the loopback
-  size_t piece_bytes_max = 0;  // that is read at a time, at random; 0: whatever there is
-  Guest* source = nullptr;     // pages are taken from there
-  bool knows_guest = true;     // the receiver
-  bool late_writes = false;    // nothing leaves before somebody waits for it
+  FaultPlan faults{};             // of the loopback
+  size_t piece_bytes_max = 0;     // that is read at a time, at random; 0: whatever there is
+  Guest* source = nullptr;        // pages are taken from there
+  bool knows_guest = true;        // the receiver
+  bool late_writes = false;       // nothing leaves before somebody waits for it
   PlacedPages* placed = nullptr;  // what the sender is told of
   uint64_t seed = 1;
 };
