@@ -22,6 +22,7 @@ class Relay:
         command = [*enter, *(("/sbin/ip", "netns", "exec", netns) if netns else ()), str(paths.GODWIT), "relay", side, *arguments]
         if "--transport" not in arguments:
             command += ["--transport", agent.TRANSPORT]
+        self.said_before = len(self.output()) if self.output_path.exists() else 0  # by one before it
         with open(self.output_path, "ab") as file:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
 
@@ -63,10 +64,11 @@ def connect(folder, netns, *extra):
 
 
 def listen(folder, netns, *extra):
-    """Starts the source's side and returns once its socket is there."""
+    """Starts the source's side and returns once it listens, which is a moment after its socket is there."""
     relay = Relay("listen", folder, ["--unix", str(folder / "out.sock"), "--to", f"127.0.0.1:{PORT}", *extra],
                   netns)
-    wait_until((folder / "out.sock").exists, f"the relay's socket; it says: {relay.output()}", 10, poll_s=0.01)
+    wait_until(lambda: "relays what is written into" in relay.output()[relay.said_before:],
+               f"the relay listening; it says: {relay.output()}", 10, poll_s=0.01)
     return relay
 
 
