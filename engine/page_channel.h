@@ -46,6 +46,10 @@ class PageChannel {
   // Read so far.
   virtual uint64_t read_bytes() const = 0;
 
+  // The VMM's stream has ended, wherever it had come to: what has arrived here is still read, and
+  // nobody waits for the others any more.
+  virtual void end_reading() = 0;
+
   // Wakes whoever waits in read_some(); nothing more is read.
   virtual void shut_down() = 0;
 

@@ -108,7 +108,7 @@ PageLanes::~PageLanes() {
 }
 
 void PageLanes::end() {
-  for (const PageLane::Parts& parts : parts_) parts.channel.stream().end_reading();
+  for (const PageLane::Parts& parts : parts_) parts.channel.end_reading();
   threads_.clear();
 }
 

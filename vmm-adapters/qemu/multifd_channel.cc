@@ -64,6 +64,11 @@ VmmStream::State MultifdChannel::end() {
   return VmmStream::State::kEnded;
 }
 
+void MultifdChannel::end_reading() {
+  stream_->end_reading();
+  meeting_.end();
+}
+
 void MultifdChannel::shut_down() {
   stream_->shut_down();
   if (onward_ != nullptr) onward_->shut_down();

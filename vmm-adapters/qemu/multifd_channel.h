@@ -35,6 +35,7 @@ class MultifdChannel final : public PageChannel {
   VmmStream& stream() override { return *stream_; }
   Result<VmmStream::State> read_some(Output& output) override;
   uint64_t read_bytes() const override { return read_bytes_; }
+  void end_reading() override;
   void shut_down() override;
 
  private:

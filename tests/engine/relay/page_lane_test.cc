@@ -58,6 +58,7 @@ class WordChannel final : public PageChannel {
     return progress.state;
   }
   uint64_t read_bytes() const override { return read_bytes_; }
+  void end_reading() override { stream_->end_reading(); }
   void shut_down() override { stream_->shut_down(); }
 
  private:

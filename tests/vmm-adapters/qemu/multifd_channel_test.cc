@@ -92,7 +92,7 @@ class PageOutput final : public PageChannel::Output {
     ++rounds;
     return {};
   }
-  uint64_t rounds = 0;
+  std::atomic<uint64_t> rounds = 0;
 
  private:
   const std::vector<BlockDescription>& blocks_;
@@ -393,6 +393,28 @@ struct MadeChannel {
   MultifdMeeting meeting;
   PageOutput output{blocks, changes};
 };
+
+// The main channel may end before it has come to a sync: where nobody takes it any more.
+TEST(MultifdChannel, WaitsForNobodyAtASyncOnceTheStreamHasEnded) {
+  MadeChannel made;
+  made.packet("ram0", {0}, stream::kMultifdFlagSync);
+  SocketPair pair = make_socket_pair();
+  const auto channel = MultifdChannel::make(make_unix_stream(std::move(pair.ours)).value(),
+                                            made.blocks, made.meeting)
+                           .value();
+  const std::jthread writer = write_in_pieces(std::move(pair.theirs), made.bytes, 1);
+  Result<VmmStream::State> state = VmmStream::State::kOpen;
+  std::jthread lane([&] {
+    while (state && *state != VmmStream::State::kEnded) state = channel->read_some(made.output);
+  });
+  // It settles before it waits.
+  while (made.output.rounds == 0) std::this_thread::yield();
+
+  channel->end_reading();
+  lane.join();
+
+  EXPECT_TRUE(state);
+}
 
 TEST(MultifdChannel, PlacesNeighboursAsOneRunAndClearsThoseThatAreZero) {
   struct Runs final : PageChannel::Output {
