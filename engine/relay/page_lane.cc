@@ -67,11 +67,9 @@ Status PageLane::clear(uint32_t block, std::span<const PageRun> runs) {
 }
 
 Status PageLane::clear_page(uint32_t block, uint64_t page) {
-  const PageHistory history =
-      parts_.placed.test(block, page) ? PageHistory::kSent : PageHistory::kUntouched;
-  if (zeroes_.add(block, page, history)) return {};
+  if (zeroes_.add(block, page, parts_.placed)) return {};
   RETURN_IF_ERROR(send_zeroes());
-  CHECK(zeroes_.add(block, page, history));
+  CHECK(zeroes_.add(block, page, parts_.placed));
   return {};
 }
 

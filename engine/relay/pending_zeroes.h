@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "engine/relay/placed_pages.h"
 #include "engine/wire/lane_messages.h"
 
 namespace godwit::relay {
@@ -19,7 +20,9 @@ class PendingZeroes {
   void clear() { message_.runs.clear(); }
 
   // False where it does not go into the same message as what there is: that has to be sent first.
-  bool add(uint32_t block, uint64_t page, PageHistory history) {
+  bool add(uint32_t block, uint64_t page, const PlacedPages& placed) {
+    const PageHistory history =
+        placed.test(block, page) ? PageHistory::kSent : PageHistory::kUntouched;
     const bool same = message_.block == block && message_.history == history;
     if (!empty() && (!same || message_.runs.size() == kZeroRunsMax)) return false;
     message_.block = block;

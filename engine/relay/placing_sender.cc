@@ -28,10 +28,8 @@ PlacingSender::PlacingSender(Parts parts)
       }) {
   CHECK(parts_.staging.size() == kStagingBytes);
   pages_.reserve(kBatchMax);
-  for (const Block& block : parts_.blocks) {
-    sent_.emplace_back(block.remote.size_bytes / kBasePageBytes);
+  for (const Block& block : parts_.blocks)
     unsettled_.emplace_back(block.remote.size_bytes / kBasePageBytes);
-  }
 }
 
 Status PlacingSender::run() {
@@ -84,8 +82,7 @@ Status PlacingSender::place(uint32_t block, uint64_t offset_bytes,
   placed_block_ = block;
   placed_end_bytes_ = offset_bytes + content.size();
   unsettled_[block].set(page);
-  sent_[block].set(page);
-  if (parts_.placed != nullptr) parts_.placed->set(block, {page, 1});
+  parts_.placed.set(block, {page, 1});
   placed_bytes_ += content.size();
   // Guest memory has all of the page when its first part comes.
   if (parts_.blocks[block].guest != nullptr)
@@ -154,12 +151,9 @@ Status PlacingSender::clear(uint32_t block, uint64_t offset_bytes, uint64_t size
 }
 
 Status PlacingSender::clear_page(uint32_t block, uint64_t page) {
-  const bool sent =
-      sent_[block].test(page) || (parts_.placed != nullptr && parts_.placed->test(block, page));
-  const PageHistory history = sent ? PageHistory::kSent : PageHistory::kUntouched;
-  if (zeroes_.add(block, page, history)) return {};
+  if (zeroes_.add(block, page, parts_.placed)) return {};
   RETURN_IF_ERROR(send_zeroes());
-  CHECK(zeroes_.add(block, page, history));
+  CHECK(zeroes_.add(block, page, parts_.placed));
   return {};
 }
 

@@ -50,9 +50,9 @@ class PlacingSender final : PageExtractor::Output {
     const MemoryRegion& local;     // both
     RemoteRegion remote;           // the receiver's ring
     std::vector<Block> blocks;
-    TornPages& torn;  // of the lanes of page channels as well
-    // What those lanes place, and this does; null: there are none.
-    PlacedPages* placed = nullptr;
+    // Of the lanes of page channels as well.
+    PlacedPages& placed;
+    TornPages& torn;
     std::atomic<uint64_t>* counter = nullptr;  // of the bytes read; may be null
   };
   explicit PlacingSender(Parts parts);
@@ -101,7 +101,6 @@ class PlacingSender final : PageExtractor::Output {
   uint64_t passed_bytes_ = 0;  // in the ring, not posted yet
   PendingZeroes zeroes_;       // not sent yet
 
-  std::vector<PageBitmap> sent_;       // pages that may not be as they were at the start
   std::vector<PageBitmap> unsettled_;  // written or cleared, and maybe not in place yet
   // Where the last part of a page was placed, and ended.
   uint32_t placed_block_ = 0;

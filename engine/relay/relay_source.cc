@@ -293,8 +293,8 @@ Result<StreamTraffic> RelaySource::carry_placing(std::span<std::byte> ring,
                         .local = *rings_[rail_].outgoing,
                         .remote = rails_there_[ends_[rail_]].regions[0],
                         .blocks = placing_rails_[0]->blocks(),
+                        .placed = placed,
                         .torn = torn,
-                        .placed = channels.empty() ? nullptr : &placed,
                         .counter = sent_of(options_.counters)});
   RETURN_IF_ERROR(relay::carry(parts_.stream, {*outgoing_, [&] { return sender.run(); }}, incoming,
                                interruption_));

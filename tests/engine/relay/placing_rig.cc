@@ -170,6 +170,7 @@ PlacingRig::PlacingRig(Guest& destination, const RigOptions& options)
       outgoing_(StreamRing::make(kRingBytes + kStagingBytes).value()),
       incoming_(StreamRing::make(kRingBytes).value()),
       present_at_start_(destination.present()) {
+  for (const uint64_t pages : kBlockPages) placed_.add_block(pages * kBasePageBytes);
   make_transports(options);
   const std::string address = options.wire == Wire::kTcp ? "127.0.0.1:0" : "there:0";
   ends_ = test::connect_endpoints(*source_transport_, *destination_transport_, address,
@@ -233,8 +234,8 @@ Status PlacingRig::send() {
                         .local = *outgoing_region_,
                         .remote = incoming_region_->describe(),
                         .blocks = placed_blocks(),
-                        .torn = torn_,
-                        .placed = options_.placed});
+                        .placed = options_.placed != nullptr ? *options_.placed : placed_,
+                        .torn = torn_});
   const Status status = sender.run();
   placed_bytes_ = sender.placed_bytes();
   return status;

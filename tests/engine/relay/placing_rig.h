@@ -57,7 +57,7 @@ struct RigOptions {
   Guest* source = nullptr;        // pages are taken from there
   bool knows_guest = true;        // the receiver
   bool late_writes = false;       // nothing leaves before somebody waits for it
-  PlacedPages* placed = nullptr;  // what the sender is told of
+  PlacedPages* placed = nullptr;  // what the sender is told of; null: of nothing
   uint64_t seed = 1;
 };
 
@@ -96,6 +96,7 @@ class PlacingRig {
 
   Guest& destination_;
   const RigOptions options_;
+  PlacedPages placed_;
   TornPages torn_;
   LoopbackNetwork network_;
   std::unique_ptr<Transport> source_transport_;
