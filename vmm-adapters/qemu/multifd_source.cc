@@ -41,8 +41,12 @@ Status sort_in(UniqueFd socket, const std::vector<BlockDescription>& blocks,
     connections.main = std::move(stream);
     return {};
   }
+  auto lasting = std::make_unique<LastingStream>();
+  lasting->connect(std::move(stream));
+  lasting->last();
+  connections.channel_streams.push_back(lasting.get());
   ASSIGN_OR_RETURN(std::unique_ptr<MultifdChannel> channel,
-                   MultifdChannel::make(std::move(stream), blocks, meeting));
+                   MultifdChannel::make(std::move(lasting), blocks, meeting));
   connections.channels.push_back(std::move(channel));
   return {};
 }

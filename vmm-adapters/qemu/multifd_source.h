@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/channel_guest.h"
+#include "vmm-adapters/linux/lasting_stream.h"
 #include "vmm-adapters/qemu/identity.h"
 #include "vmm-adapters/qemu/multifd_channel.h"
 #include "vmm-adapters/qemu/multifd_meeting.h"
@@ -29,6 +30,9 @@ Status check_multifd(QmpClient& client, const Version& version,
 struct MultifdConnections {
   std::unique_ptr<VmmStream> main;
   std::vector<std::unique_ptr<MultifdChannel>> channels;
+  // Theirs. QEMU is not to see them end before its migration has: one that breaks may leave 10.0
+  // waiting in multifd_send_sync_main() for a thread that has ended, with its monitor blocked.
+  std::vector<LastingStream*> channel_streams;
 };
 
 // Begins the migration. `process` is QEMU's; `neighbour` a file in a folder that it can reach.

@@ -68,6 +68,7 @@ class QemuChannelSource final : public ChannelSourceGuest {
   LastingStream stream_;
   qemu::MultifdMeeting meeting_;
   std::vector<std::unique_ptr<qemu::MultifdChannel>> channels_;
+  std::vector<LastingStream*> channel_streams_;  // of those
   std::optional<Clock::time_point> stopped_at_;
   bool begun_ = false;
   bool switched_ = false;      // QEMU was told to go over to post-copy
@@ -138,6 +139,7 @@ Status QemuChannelSource::begin_with_channels(const WantedChannels& wanted) {
                                        command_deadline()));
   stream_.connect(std::move(connections.main));
   channels_ = std::move(connections.channels);
+  channel_streams_ = std::move(connections.channel_streams);
   return {};
 }
 
@@ -230,8 +232,11 @@ Status QemuChannelSource::resume() {
   CHECK(!released_);
   if (!begun_) return {};
   const Status settled = settle();
-  // Whatever came of it: others wait for the stream to end.
+  // It ends its threads for them after it has called its migration over.
+  if (settled && !channels_.empty()) (void)qemu::wait_cleaned_up(*client_, command_deadline());
+  // Whatever came of it: others wait for the streams to end.
   stream_.stop_lasting();
+  for (LastingStream* const stream : channel_streams_) stream->stop_lasting();
   RETURN_IF_ERROR(settled);
   ASSIGN_OR_RETURN(const qemu::Json status,
                    client_->execute("query-status", {}, command_deadline()));
