@@ -74,6 +74,11 @@ class Machine:
     def wait(self):
         self._process.wait()
 
+    def has_crashed(self):
+        """Whether QEMU itself died, of a signal, and not the machine in it."""
+        status = self._process.poll()
+        return status is not None and status < 0
+
     def kill(self):
         self._process.kill()
         self._process.wait()

@@ -62,13 +62,16 @@ class Lab:
         assert not list(self._temporary.iterdir())
 
     def processes(self):
-        """Everything that has inherited our environment: scripts/lab, QEMU, and whatever else they start."""
-        found = []
+        """{number: command} of all that inherited our environment: scripts/lab, QEMU, and what else they start."""
+        found = {}
         for folder in pathlib.Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if self._mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
-                    found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                    found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         return found
+
+    def qemus(self):
+        return [number for number, command in self.processes().items() if re.match(r"\S*/qemu-system-x86_64 ", command)]
 
 
 class Shell(Lab):
@@ -131,6 +134,19 @@ def test_machine_that_cannot_boot_is_told_from_a_command_that_fails(tmp_path):
     assert "Kernel panic" in errors
 
 
+@pytest.mark.parametrize("crashes,expected", [(1, 0), (2, MACHINE_FAILED)])
+def test_crash_of_qemu_during_the_boot_is_borne_once(tmp_path, crashes, expected):
+    with Lab(tmp_path, "true") as lab:
+        crashed = set()
+        while len(crashed) < crashes:
+            for process in set(lab.qemus()) - crashed:
+                os.kill(process, signal.SIGABRT)
+                crashed.add(process)
+        status, output, errors = lab.end()
+    assert (status, output) == (expected, "")
+    assert errors.startswith("lab: QEMU crashed while machine a booted: once more\n")
+
+
 def test_machine_that_does_not_come_up_in_time_is_given_up(tmp_path):
     with Lab(tmp_path, "--boot-deadline", "0.5", "true") as lab:
         status, _, errors = lab.end()
@@ -141,7 +157,7 @@ def test_machine_that_does_not_come_up_in_time_is_given_up(tmp_path):
 def test_nothing_outlives_a_lab_that_is_killed(tmp_path):
     with Lab(tmp_path, "sh", "-c", "echo up; exec sleep 1000") as lab:
         assert lab.process.stdout.readline() == "up\n"
-        assert any("qemu" in process for process in lab.processes())
+        assert lab.qemus()
         lab.process.kill()
 
 
