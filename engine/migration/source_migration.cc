@@ -9,6 +9,7 @@
 
 #include "engine/migration/cpu_time.h"
 #include "engine/migration/rail_ends.h"
+#include "engine/wire/describe.h"
 
 namespace godwit {
 
@@ -97,20 +98,10 @@ Status SourceMigration::negotiate() {
         hello.software, hello.protocol_version, options_.software, kProtocolVersion);
   }
 
-  const GuestMemory& memory = parts_.guest.memory();
   Offer offer;
   offer.identity = parts_.guest.identity();
-  for (const GuestBlock& block : memory) {
-    offer.blocks.push_back({.name = block.name,
-                            .size_bytes = block.size_bytes(),
-                            .page_size_bytes = block.page_size_bytes,
-                            .numa_node = block.numa_node});
-  }
-  for (const Rail& rail : parts_.rails) {
-    offer.rails.push_back({.name = rail.name,
-                           .transport = rail.transport->capabilities().name,
-                           .numa_node = rail.numa_node});
-  }
+  offer.blocks = describe(parts_.guest.memory());
+  offer.rails = describe(parts_.rails);
   offer.verification = options_.verification;
   RETURN_IF_ERROR(link_->send(offer));
 

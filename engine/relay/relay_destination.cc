@@ -16,6 +16,7 @@
 #include "engine/relay/splice_stream.h"
 #include "engine/relay/stream_sender.h"
 #include "engine/relay/stream_session.h"
+#include "engine/wire/describe.h"
 
 namespace godwit::relay {
 namespace {
@@ -335,13 +336,9 @@ Status RelayDestination::answer(const OpenStream& offer) {
 Status RelayDestination::describe_guest(StreamOpened& answer) {
   const GuestMemory& guest = target_.guest;
   present_at_start_ = empty_page_set(guest);
-  for (size_t block = 0; block < guest.size(); ++block) {
+  for (size_t block = 0; block < guest.size(); ++block)
     RETURN_IF_ERROR(find_present_pages(guest[block], present_at_start_[block]));
-    answer.blocks.push_back({.name = guest[block].name,
-                             .size_bytes = guest[block].size_bytes(),
-                             .page_size_bytes = guest[block].page_size_bytes,
-                             .numa_node = guest[block].numa_node});
-  }
+  answer.blocks = describe(guest);
   return {};
 }
 

@@ -14,6 +14,7 @@
 #include "engine/relay/stream_receiver.h"
 #include "engine/relay/stream_sender.h"
 #include "engine/relay/stream_session.h"
+#include "engine/wire/describe.h"
 
 namespace godwit::relay {
 namespace {
@@ -121,15 +122,8 @@ Status RelaySource::register_requested(const Rail& rail, RailRings& rings,
 // The blocks that a rail's regions after the first are of.
 Offer RelaySource::describe_requested() const {
   Offer message;
-  for (const Rail& rail : parts_.rails)
-    message.rails.push_back({.name = rail.name,
-                             .transport = rail.transport->capabilities().name,
-                             .numa_node = rail.numa_node});
-  for (const GuestBlock& block : *parts_.requested)
-    message.blocks.push_back({.name = block.name,
-                              .size_bytes = block.size_bytes(),
-                              .page_size_bytes = block.page_size_bytes,
-                              .numa_node = block.numa_node});
+  message.rails = describe(parts_.rails);
+  message.blocks = describe(*parts_.requested);
   return message;
 }
 

@@ -8,23 +8,11 @@
 #include <cerrno>
 #include <utility>
 
+#include "engine/wire/describe.h"
 #include "vmm-adapters/linux/unix_stream.h"
 #include "vmm-adapters/qemu/qemu_page_extractor.h"
 
 namespace godwit::qemu {
-namespace {
-
-std::vector<BlockDescription> describe(const GuestMemory& memory) {
-  std::vector<BlockDescription> blocks;
-  for (const GuestBlock& block : memory)
-    blocks.push_back({.name = block.name,
-                      .size_bytes = block.size_bytes(),
-                      .page_size_bytes = block.page_size_bytes,
-                      .numa_node = block.numa_node});
-  return blocks;
-}
-
-}  // namespace
 
 RelayedMultifd::RelayedMultifd(pid_t process, size_t channels, const GuestMemory& memory)
     : process_(process), channel_count_(channels), memory_(describe(memory)) {
