@@ -16,6 +16,7 @@
 #include <string_view>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "engine/base/time.h"
 #include "engine/session/session_directory.h"
@@ -25,7 +26,8 @@ namespace godwit::cli {
 namespace {
 
 constexpr std::string_view kGoodbye = "goodbye";
-constexpr std::string_view kKeepOpen = "keep open";
+constexpr std::string_view kKeepStream = "keep open until it may break";
+constexpr std::string_view kKeepChannel = "keep open until the guest is resumed";
 
 // A VMM takes a moment to notice that the agent's connection is gone before it takes another.
 constexpr int kAttempts = 100;
@@ -73,6 +75,7 @@ struct Envelope {
 struct Legacy {
   std::string session;
   UniqueFd stream;
+  std::vector<UniqueFd> channels;
 };
 Legacy await_death() {
   constexpr int kSocket = 3;
@@ -84,8 +87,10 @@ Legacy await_death() {
     if (size <= 0) return legacy;
     const std::string_view text(message.text.data(), static_cast<size_t>(size));
     if (text == kGoodbye) return {};
-    if (text == kKeepOpen) {
+    if (text == kKeepStream) {
       legacy.stream = message.take_descriptor();
+    } else if (text == kKeepChannel) {
+      legacy.channels.push_back(message.take_descriptor());
     } else {
       legacy.session = text;
     }
@@ -124,11 +129,14 @@ void settle(const std::string& session, SessionRole role, const ResumeGuest& res
 }
 
 void settle(Legacy legacy, SessionRole role, const ResumeKeptGuest& resume_guest) {
-  std::optional<StreamDrain> drain;
+  std::optional<StreamDrain> stream_drain;
+  std::vector<StreamDrain> channel_drains;
   settle(legacy.session, role, [&](const std::string& guest) {
-    if (legacy.stream.valid() && !drain) drain.emplace(legacy.stream.get());
+    if (legacy.stream.valid() && !stream_drain) stream_drain.emplace(legacy.stream.get());
+    for (size_t next = channel_drains.size(); next < legacy.channels.size(); ++next)
+      channel_drains.emplace_back(legacy.channels[next].get());
     return resume_guest(guest, [&] {
-      drain.reset();
+      stream_drain.reset();
       ::shutdown(legacy.stream.get(), SHUT_RDWR);
       legacy.stream.reset();
     });
@@ -165,9 +173,10 @@ Guardian::~Guardian() {
   }
 }
 
-void Guardian::keep_open(int socket) {
+void Guardian::keep_open(int socket, KeptUntil until) {
+  const std::string_view text = until == KeptUntil::kItMayBreak ? kKeepStream : kKeepChannel;
   Envelope message;
-  message.vector = {const_cast<char*>(kKeepOpen.data()), kKeepOpen.size()};
+  message.vector = {const_cast<char*>(text.data()), text.size()};
   cmsghdr* const first = CMSG_FIRSTHDR(&message.header);
   first->cmsg_level = SOL_SOCKET;
   first->cmsg_type = SCM_RIGHTS;

@@ -6,8 +6,8 @@
 // says.
 //
 // The two share a socket. The agent's messages on it are the session to watch over, and a goodbye;
-// an end without a goodbye is a death. The guardian has none of the agent's descriptors but one
-// that it is given to keep open, leaves with the agent, and its own death changes nothing.
+// an end without a goodbye is a death. The guardian has none of the agent's descriptors but
+// those that it is given to keep open, leaves with the agent, and its own death changes nothing.
 #pragma once
 
 #include <sys/types.h>
@@ -19,10 +19,11 @@
 #include "cli/dead_agent.h"
 #include "engine/base/result.h"
 #include "engine/base/unique_fd.h"
+#include "vmm-adapters/qemu/options.h"
 
 namespace godwit::cli {
 
-// As ResumeGuest, with how the stream is broken that was to be kept open, once it may be.
+// As ResumeGuest, with how the stream is broken that was to be kept until it may be.
 using ResumeKeptGuest =
     std::function<Status(const std::string& guest, const std::function<void()>& break_stream)>;
 
@@ -40,9 +41,9 @@ class Guardian {
   // Call once the session's folder exists.
   void watch_over(const std::string& session);
 
-  // Keeps this socket open, too, and reads what comes by it while the guest is being resumed. One;
-  // another one takes its place.
-  void keep_open(int socket);
+  // Keeps this socket open, too, and reads what comes by it while the guest is being resumed. One
+  // until it may break, another one takes its place; and any number until the guest is resumed.
+  void keep_open(int socket, KeptUntil until);
 
   pid_t pid() const { return pid_; }
 

@@ -60,7 +60,7 @@ Result<std::unique_ptr<DestinationGuest>> open_destination_guest(const AgentOpti
 
 Result<std::unique_ptr<ChannelSourceGuest>> open_channel_source(
     const AgentOptions& options, const ChannelLimits& limits,
-    std::function<void(int socket)> keep_open) {
+    std::function<void(int socket, KeptUntil until)> keep_open) {
   qemu::MigrationSettings::Limits qemu_limits{
       .downtime_limit_ms = duration_cast<milliseconds>(limits.downtime).count()};
   if (limits.bandwidth_bytes_per_s != 0)

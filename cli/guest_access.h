@@ -12,6 +12,7 @@
 #include "engine/base/time.h"
 #include "engine/channel_guest.h"
 #include "engine/guest.h"
+#include "vmm-adapters/qemu/options.h"
 
 namespace godwit::cli {
 
@@ -26,12 +27,13 @@ struct ChannelLimits {
 // `keep_open`: as QemuOptions'.
 Result<std::unique_ptr<ChannelSourceGuest>> open_channel_source(
     const AgentOptions& options, const ChannelLimits& limits,
-    std::function<void(int socket)> keep_open);
+    std::function<void(int socket, KeptUntil until)> keep_open);
 Result<std::unique_ptr<ChannelDestinationGuest>> open_channel_destination(
     const AgentOptions& options);
 
 // For whoever settles after a dead agent: makes the guest behind this QMP socket run again.
-// `break_stream`: who keeps the stream open that QEMU writes (QemuOptions::keep_open) breaks it.
+// `break_stream`: who keeps the stream open (QemuOptions::keep_open) breaks it. Once this returns,
+// all of them may.
 Status resume_guest(const std::string& qmp, const std::function<void()>& break_stream = nullptr);
 
 }  // namespace godwit::cli

@@ -168,10 +168,11 @@ Result<MigrationReport> migrate_by_channel(const SendOptions& options, Interrupt
     ASSIGN_OR_RETURN(limits.bandwidth_bytes_per_s, parse_rate(options.bandwidth_limit));
   }
   ASSIGN_OR_RETURN(const LaneRails lanes, make_lane_rails(options.agent));
-  ASSIGN_OR_RETURN(const auto guest,
-                   open_channel_source(options.agent, limits, [&watchers](int socket) {
-                     watchers.guardian.keep_open(socket);
-                   }));
+  ASSIGN_OR_RETURN(
+      const auto guest,
+      open_channel_source(options.agent, limits, [&watchers](int socket, KeptUntil until) {
+        watchers.guardian.keep_open(socket, until);
+      }));
   ASSIGN_OR_RETURN(
       std::unique_ptr<ControlChannel> control,
       connect_control(options.to, security, deadline_in(kConnectPatience), interrupts.fd()));

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "engine/base/check.h"
+#include "engine/base/time.h"
 #include "engine/base/unique_fd.h"
 #include "engine/session/session_directory.h"
 #include "tests/support/runtime_directory.h"
@@ -29,6 +30,7 @@ namespace godwit::cli {
 namespace {
 
 constexpr char kSession[] = "00c0ffee00c0ffee";
+constexpr Clock::duration kPatience = seconds(10);
 
 class GuardianTest : public testing::Test {
  protected:
@@ -61,9 +63,55 @@ class GuardianTest : public testing::Test {
   }
 
   test::RuntimeDirectory directory_;
-  int kept_ = -1;  // a socket that the agent has its guardian keep open
+  // A socket that the agent has its guardian keep open.
+  int kept_ = -1;
+  KeptUntil kept_until_ = KeptUntil::kItMayBreak;
 
-  // More than sockets hold.
+  // A VMM that writes more into the kept socket than that holds. Returns whether the guest was
+  // resumed already when it saw the socket's end.
+  bool resumed_before_the_end(KeptUntil until) {
+    std::array<int, 2> ends{-1, -1};
+    CHECK(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) == 0);
+    // A process, as the guardian may have no thread beside it when it is forked.
+    const pid_t vmm = ::fork();
+    if (vmm == 0) write_and_wait_for_end(ends);
+    ::close(ends[1]);
+    kept_ = ends[0];
+    kept_until_ = until;
+
+    const Death death = kill_agent(SessionRole::kSource, [](SessionDirectory& directory) {
+      CHECK(directory.set_state("awaiting-ready"));
+    });
+    EXPECT_TRUE(death.guest_resumed);
+
+    int status = -1;
+    EXPECT_EQ(::waitpid(vmm, &status, 0), vmm);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) <= 1)
+        << "what was written was not taken, or the end not seen";
+    return WEXITSTATUS(status) == 1;
+  }
+
+ private:
+  [[noreturn]] void run_agent(SessionRole role, const std::function<void(SessionDirectory&)>& then,
+                              int pid_pipe) {
+    auto guardian = Guardian::start(
+        role,
+        [this](const std::string& guest, const std::function<void()>& break_stream) -> Status {
+          if (kept_ >= 0) break_while_resuming(break_stream);
+          std::ofstream(guest) << "running";
+          return {};
+        });
+    auto directory =
+        SessionDirectory::create(kSession, role, {"peer", directory_.beside("resumed")});
+    if (!guardian || !directory) _exit(1);
+    (*guardian)->watch_over(kSession);
+    if (kept_ >= 0) (*guardian)->keep_open(kept_, kept_until_);
+    then(**directory);
+    pid_t pid = (*guardian)->pid();
+    if (::write(pid_pipe, &pid, sizeof pid) != sizeof pid) _exit(1);
+    for (;;) ::pause();
+  }
+
   [[noreturn]] void write_and_wait_for_end(const std::array<int, 2>& ends) {
     ::close(ends[0]);
     const std::vector<char> bytes(4 << 20, 'x');
@@ -71,52 +119,32 @@ class GuardianTest : public testing::Test {
                        static_cast<ssize_t>(bytes.size());
     std::ofstream(directory_.beside("written")) << "all";
     char more = 0;
-    _exit(taken && ::read(ends[1], &more, 1) == 0 ? 0 : 1);
+    // An error, where something was left unread.
+    if (!taken || ::read(ends[1], &more, 1) > 0) _exit(2);
+    const bool resumed = std::filesystem::exists(directory_.beside("resumed"));
+    std::ofstream(directory_.beside("ended")) << "seen";
+    _exit(resumed ? 1 : 0);
   }
 
- private:
-  [[noreturn]] void run_agent(SessionRole role, const std::function<void(SessionDirectory&)>& then,
-                              int pid_pipe) {
-    const std::string written = directory_.beside("written");
-    auto guardian =
-        Guardian::start(role,
-                        [this, written](const std::string& guest,
-                                        const std::function<void()>& break_stream) -> Status {
-                          while (kept_ >= 0 && !std::filesystem::exists(written))
-                            std::this_thread::yield();
-                          if (kept_ >= 0) break_stream();
-                          std::ofstream(guest) << "running";
-                          return {};
-                        });
-    auto directory =
-        SessionDirectory::create(kSession, role, {"peer", directory_.beside("resumed")});
-    if (!guardian || !directory) _exit(1);
-    (*guardian)->watch_over(kSession);
-    if (kept_ >= 0) (*guardian)->keep_open(kept_);
-    then(**directory);
-    pid_t pid = (*guardian)->pid();
-    if (::write(pid_pipe, &pid, sizeof pid) != sizeof pid) _exit(1);
-    for (;;) ::pause();
+  void break_while_resuming(const std::function<void()>& break_stream) {
+    wait_for_file("written", kPatience);
+    break_stream();
+    wait_for_file("ended", kept_until_ == KeptUntil::kItMayBreak ? kPatience : milliseconds(50));
+  }
+
+  void wait_for_file(const char* name, Clock::duration max) {
+    const Deadline deadline = deadline_in(max);
+    while (!std::filesystem::exists(directory_.beside(name)) && Clock::now() < deadline)
+      std::this_thread::yield();
   }
 };
 
 TEST_F(GuardianTest, ReadsWhatComesByTheSocketThatItKeepsUntilThatMayBreak) {
-  std::array<int, 2> ends{-1, -1};
-  CHECK(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) == 0);
-  // A process, as the guardian may have no thread beside it when it is forked.
-  const pid_t vmm = ::fork();
-  if (vmm == 0) write_and_wait_for_end(ends);
-  ::close(ends[1]);
-  kept_ = ends[0];
+  EXPECT_FALSE(resumed_before_the_end(KeptUntil::kItMayBreak));
+}
 
-  const Death death = kill_agent(SessionRole::kSource, [](SessionDirectory& directory) {
-    CHECK(directory.set_state("awaiting-ready"));
-  });
-
-  EXPECT_TRUE(death.guest_resumed);
-  int status = -1;
-  EXPECT_EQ(::waitpid(vmm, &status, 0), vmm);
-  EXPECT_EQ(status, 0) << "what was written was not taken, or the end not seen";
+TEST_F(GuardianTest, ReadsWhatComesByTheSocketThatItKeepsUntilTheGuestIsResumed) {
+  EXPECT_TRUE(resumed_before_the_end(KeptUntil::kMigrationIsOver));
 }
 
 TEST_F(GuardianTest, ResumesTheGuestOfAKilledSource) {

@@ -209,6 +209,17 @@ def test_source_agent_is_killed(folder, network, state):
         assert receiver.wait(15) == FAILED, receiver.output()
 
 
+@pytest.mark.parametrize("lanes", ["2", "5"])
+def test_source_agent_is_killed_while_qemu_stops_the_guest(folder, network, lanes):
+    """Were QEMU 10.0 to see its multifd channels break then, it might hang, with the guest."""
+    with scenario(folder, network, GUEST, version="10.0") as guests, guests.receive(*CHANNEL) as receiver, \
+            guests.send(*CHANNEL, "--lanes", lanes) as sender:
+        guests.source.qmp.wait_event("STOP")
+        sender.kill()
+        guests.assert_runs_on_source()
+        assert receiver.wait(15) == FAILED, receiver.output()
+
+
 @pytest.mark.parametrize("state", ["receiving", "ready"])
 @pytest.mark.parametrize("victim", ["agent", "qemu"])
 def test_destination_is_killed(folder, network, state, victim):

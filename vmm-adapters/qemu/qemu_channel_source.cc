@@ -53,6 +53,9 @@ class QemuChannelSource final : public ChannelSourceGuest {
  private:
   Deadline command_deadline() const { return deadline_in(options_.command_timeout); }
   void note_stop(const std::string& run_state);
+  void keep_open(const VmmStream& stream, KeptUntil until) {
+    if (options_.keep_open) options_.keep_open(stream.fd(), until);
+  }
   Status settle();
   Status begin_with_channels(const WantedChannels& wanted);
   Status begin_with_stream();
@@ -140,6 +143,8 @@ Status QemuChannelSource::begin_with_channels(const WantedChannels& wanted) {
   stream_.connect(std::move(connections.main));
   channels_ = std::move(connections.channels);
   channel_streams_ = std::move(connections.channel_streams);
+  for (const LastingStream* const stream : channel_streams_)
+    keep_open(*stream, KeptUntil::kMigrationIsOver);
   return {};
 }
 
@@ -200,7 +205,7 @@ Result<ChannelProgress> QemuChannelSource::progress() {
 // (qemu::settle_migration()).
 Status QemuChannelSource::switch_to_post_copy() {
   stream_.last();
-  if (options_.keep_open) options_.keep_open(stream_.fd());
+  keep_open(stream_, KeptUntil::kItMayBreak);
   RETURN_IF_ERROR(client_->execute("stop", {}, command_deadline()));
   switched_ = true;
   RETURN_IF_ERROR(client_->execute("migrate-start-postcopy", {}, command_deadline()));
