@@ -5,6 +5,10 @@
 
 namespace godwit {
 
+LastingStream::~LastingStream() {
+  if (drain_ && max_) drain_->wait();
+}
+
 void LastingStream::connect(std::unique_ptr<VmmStream> stream) {
   const std::lock_guard lock(mutex_);
   stream_ = std::move(stream);
@@ -14,6 +18,12 @@ void LastingStream::connect(std::unique_ptr<VmmStream> stream) {
 void LastingStream::last() {
   const std::lock_guard lock(mutex_);
   lasting_ = true;
+}
+
+void LastingStream::last_until_peer_ends(Clock::duration max) {
+  const std::lock_guard lock(mutex_);
+  lasting_ = true;
+  max_ = max;
 }
 
 void LastingStream::stop_lasting() {
@@ -51,7 +61,8 @@ void LastingStream::end(End end) {
   if (stream_ == nullptr) return;
   if (!lasting_) return end_now(end);
   put_off_ = put_off_ && *put_off_ != end ? End::kBoth : end;
-  if (!drain_ && end != End::kWriting) drain_.emplace(stream_->fd());
+  if (!drain_ && end != End::kWriting)
+    drain_.emplace(stream_->fd(), max_ ? deadline_in(*max_) : Deadline::max());
 }
 
 void LastingStream::end_now(End end) {

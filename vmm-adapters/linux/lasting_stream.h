@@ -9,6 +9,7 @@
 #include <mutex>
 #include <optional>
 
+#include "engine/base/time.h"
 #include "engine/vmm_stream.h"
 #include "vmm-adapters/linux/stream_drain.h"
 
@@ -17,12 +18,20 @@ namespace godwit {
 // Requires: connect() comes before everything but shut_down().
 class LastingStream final : public VmmStream {
  public:
+  LastingStream() = default;
+  ~LastingStream() override;
+  LastingStream(const LastingStream&) = delete;
+  LastingStream& operator=(const LastingStream&) = delete;
+
   // Once.
   void connect(std::unique_ptr<VmmStream> stream);
 
   // Thread: any. From now on the peer sees nothing of it when this is ended or shut down; what it
   // writes then is read and thrown away.
   void last();
+  // The same until the peer ends it, or so long after it was to end. Its destruction waits for
+  // that.
+  void last_until_peer_ends(Clock::duration max);
   // What was put off takes place now, and what comes does so at once. Idempotent.
   void stop_lasting();
 
@@ -43,6 +52,7 @@ class LastingStream final : public VmmStream {
 
   std::mutex mutex_;
   bool lasting_ = false;
+  std::optional<Clock::duration> max_;  // of last_until_peer_ends()
   std::atomic<bool> shut_down_{false};
   std::unique_ptr<VmmStream> stream_;
   std::optional<End> put_off_;

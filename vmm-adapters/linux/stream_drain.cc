@@ -16,9 +16,10 @@ namespace {
 // How late it may notice its end.
 constexpr int kLookEveryMilliseconds = 5;
 
-void drain(const std::stop_token& stop, int socket) {
+void drain(const std::stop_token& stop, int socket, Deadline deadline) {
   std::array<std::byte, 64 * kKiB> bytes;
   while (!stop.stop_requested()) {
+    if (Clock::now() > deadline) ::shutdown(socket, SHUT_RDWR);
     pollfd readable{socket, POLLIN, 0};
     if (::poll(&readable, 1, kLookEveryMilliseconds) <= 0) continue;
     const ssize_t size = ::recv(socket, bytes.data(), bytes.size(), MSG_DONTWAIT);
@@ -28,7 +29,7 @@ void drain(const std::stop_token& stop, int socket) {
 
 }  // namespace
 
-StreamDrain::StreamDrain(int socket)
-    : thread_([socket](const std::stop_token& stop) { drain(stop, socket); }) {}
+StreamDrain::StreamDrain(int socket, Deadline deadline)
+    : thread_([socket, deadline](const std::stop_token& stop) { drain(stop, socket, deadline); }) {}
 
 }  // namespace godwit

@@ -6,13 +6,18 @@
 
 #include <thread>
 
+#include "engine/base/time.h"
+
 namespace godwit {
 
 // Thread: any; it has one of its own. Ends with the socket's end, or its own.
 class StreamDrain {
  public:
-  // Ownership: the socket outlives this.
-  explicit StreamDrain(int socket);
+  // Ownership: the socket outlives this. At the deadline it is shut down.
+  explicit StreamDrain(int socket, Deadline deadline = Deadline::max());
+
+  // Returns when the socket has ended. Once.
+  void wait() { thread_.join(); }
 
  private:
   std::jthread thread_;

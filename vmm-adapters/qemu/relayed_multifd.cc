@@ -9,10 +9,17 @@
 #include <utility>
 
 #include "engine/wire/describe.h"
+#include "vmm-adapters/linux/lasting_stream.h"
 #include "vmm-adapters/linux/unix_stream.h"
 #include "vmm-adapters/qemu/qemu_page_extractor.h"
 
 namespace godwit::qemu {
+namespace {
+
+// QEMU ends its channels at once when it sees the main channel end.
+constexpr Clock::duration kChannelsLastMax = seconds(10);
+
+}  // namespace
 
 RelayedMultifd::RelayedMultifd(pid_t process, size_t channels, const GuestMemory& memory)
     : process_(process), channel_count_(channels), memory_(describe(memory)) {
@@ -50,7 +57,10 @@ Result<std::unique_ptr<VmmStream>> RelayedMultifd::join(UniqueFd socket) {
     return fail_errno(errno, "make a pair of sockets");
   UniqueFd near(pair[0]);
   UniqueFd far(pair[1]);
-  ASSIGN_OR_RETURN(std::unique_ptr<VmmStream> stream, make_unix_stream(std::move(socket)));
+  ASSIGN_OR_RETURN(std::unique_ptr<VmmStream> connection, make_unix_stream(std::move(socket)));
+  auto stream = std::make_unique<LastingStream>();
+  stream->connect(std::move(connection));
+  stream->last_until_peer_ends(kChannelsLastMax);
   ASSIGN_OR_RETURN(std::unique_ptr<VmmStream> onward, make_unix_stream(std::move(near)));
   ASSIGN_OR_RETURN(std::unique_ptr<VmmStream> carried, make_unix_stream(std::move(far)));
   ASSIGN_OR_RETURN(std::unique_ptr<MultifdChannel> channel,

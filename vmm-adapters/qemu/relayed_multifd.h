@@ -5,7 +5,8 @@
 // to the destination's QEMU, which has multifd on as well; by the main channel's stream, and by one
 // for each other channel.
 //
-// They stand and fall together: an order of pages that one of them has lost is lost for all.
+// They stand and fall together: an order of pages that one of them has lost is lost for all. QEMU
+// is to see the main channel's end before another's: MultifdConnections::channel_streams says why.
 #pragma once
 
 #include <sys/types.h>

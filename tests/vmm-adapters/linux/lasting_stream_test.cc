@@ -82,6 +82,22 @@ TEST_F(LastingStreamTest, TakesWhatThePeerWritesUntilItsEndMayBeSeen) {
   EXPECT_FALSE(write_a_lot());
 }
 
+TEST_F(LastingStreamTest, LastsNoLongerThanItsPeerOrAtMostSoLong) {
+  connect();
+  stream_.last_until_peer_ends(milliseconds(1));
+  stream_.shut_down();
+  EXPECT_TRUE(stream_.wait_readable());
+  EXPECT_TRUE(peer_sees_end());
+
+  std::array<int, 2> fds{};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds.data()), 0);
+  LastingStream other;
+  other.connect(make_unix_stream(UniqueFd(fds[0])).value());
+  other.last_until_peer_ends(std::chrono::hours(1));
+  other.shut_down();
+  ::close(fds[1]);
+}
+
 TEST_F(LastingStreamTest, PutsNothingOffThatNobodyEnded) {
   connect();
   stream_.last();

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -284,10 +285,24 @@ TEST(RelayedMultifd, EndsAllWhenOneIsRaised) {
 
   ASSERT_FALSE(waited);
   EXPECT_EQ(waited.error().code, Errc::kPeerLost);
-  std::byte byte{};
-  EXPECT_EQ(::recv(pair.theirs.get(), &byte, 1, 0), 0) << "QEMU's channel is open still";
   EXPECT_TRUE(read_to_the_end(**carried).empty());
   EXPECT_FALSE(migration.multifd.join(make_socket_pair().ours));
+}
+
+TEST(RelayedMultifd, KeepsTheChannelsUntilQemuEndsThem) {
+  SocketPair pair = make_socket_pair();
+  const std::vector<std::byte> more_than_sockets_hold(4 * kMiB);
+  std::optional<Relayed> migration("multifd-10.0");
+  ASSERT_TRUE(migration->multifd.join(std::move(pair.ours)));
+  migration->multifd.interruption().raise(fail(Errc::kPeerLost, "gone").value());
+  std::jthread end([&] { migration.reset(); });
+
+  const ssize_t taken = ::send(pair.theirs.get(), more_than_sockets_hold.data(),
+                               more_than_sockets_hold.size(), MSG_NOSIGNAL);
+
+  EXPECT_EQ(taken, static_cast<ssize_t>(more_than_sockets_hold.size()));
+  pair.theirs.reset();
+  end.join();
 }
 
 TEST(RelayedMultifd, PlacesNothingWherePartOfMemoryIsOutOfReach) {
