@@ -134,6 +134,9 @@ std::string render_unfinished(const MigrationReport& report, SessionRole role,
                     peer)
               : "The guest is here, and waits where it touches memory that is not: leave QEMU as "
                 "it is.\n";
+  if (report.error && report.error->code == Errc::kGuest)
+    text +=
+        "If its QEMU has ended, it is lost; the source has its memory as it was when it left.\n";
   if (report.mode == "channel")
     return text + fmt::format(
                       "docs/channel.md says how QEMU goes on with it. Session {} is kept (`godwit "

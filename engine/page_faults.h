@@ -62,6 +62,7 @@ class PageFaults {
   // Puts pages into the VMM's mapping and lets those who wait for them go on. Requires: the agent
   // has written them, and nobody but the guest may write them from now on. Pages that are there
   // already are no error; a hole among them is left out.
+  // Errors: kGuest when the VMM is gone.
   virtual Status install(uint32_t block, PageRun pages) = 0;
 
   // The same for holes, which become pages of zeroes.

@@ -83,6 +83,7 @@ void DestinationLanes::let_in(size_t listener) {
   while (true) {
     Result<AcceptedLane> accepted = listeners_[listener]->accept(tickets_, Deadline::max());
     const bool working = accepted.has_value();
+    end_those_that_have_fetched();
     if (working) add(std::move(*accepted), listener);
     std::lock_guard lock(mutex_);
     ++visits_;
@@ -102,6 +103,23 @@ void DestinationLanes::add(AcceptedLane accepted, size_t listener) {
   lane->thread =
       std::jthread([this, &lane = *lane](const std::stop_token& stop) { serve(lane, stop); });
   lanes_[accepted.lane] = std::move(lane);
+}
+
+// The source does not say of a lost fetch lane that it is to be closed: it connects another one.
+void DestinationLanes::end_those_that_have_fetched() {
+  std::vector<std::unique_ptr<Lane>> over;
+  {
+    std::lock_guard lock(mutex_);
+    for (auto lane = lanes_.begin(); lane != lanes_.end();) {
+      if (!lane->second->has_fetched) {
+        ++lane;
+        continue;
+      }
+      over.push_back(std::move(lane->second));
+      lane = lanes_.erase(lane);
+    }
+  }
+  for (auto& lane : over) end(std::move(lane));
 }
 
 void DestinationLanes::serve(Lane& lane, const std::stop_token& stop) {
@@ -142,7 +160,10 @@ Status DestinationLanes::turn_into_fetch_lane(Lane& lane, const FetchLane& messa
     std::lock_guard lock(mutex_);
     lane.fetches = true;
   }
-  return parts_.fetch(message, lane.listener, *lane.endpoint, stop);
+  const Status fetched = parts_.fetch(message, lane.listener, *lane.endpoint, stop);
+  std::lock_guard lock(mutex_);
+  lane.has_fetched = true;
+  return fetched;
 }
 
 Status DestinationLanes::handle(Endpoint& endpoint, const LaneMessage& message,

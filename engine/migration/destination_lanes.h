@@ -61,12 +61,15 @@ class DestinationLanes {
     uint32_t number;
     size_t listener;  // that it came by
     std::unique_ptr<Endpoint> endpoint;
-    bool fetches = false;  // under mutex_
+    // Under mutex_.
+    bool fetches = false;
+    bool has_fetched = false;  // and its thread is about to end
     std::jthread thread;
   };
 
   void let_in(size_t listener);
   void add(AcceptedLane accepted, size_t listener);
+  void end_those_that_have_fetched();
   static void end(std::unique_ptr<Lane> lane);
   void serve(Lane& lane, const std::stop_token& stop);
   Status turn_into_fetch_lane(Lane& lane, const FetchLane& message, const std::stop_token& stop);

@@ -415,10 +415,7 @@ Status DestinationMigration::give_back(const Error& error) {
 void DestinationMigration::give_up(const Error& error) {
   report_.error = error;
   if (link_ == nullptr || state_ == DestinationState::kPostCopy) {
-    // In post-copy, with the guest partly here: nothing is given back. That its VMM is gone, the
-    // source should know: its memory is of no use any more.
-    if (link_ != nullptr && error.code == Errc::kGuest)
-      (void)link_->send(Abort{error.code, to_string(error)});
+    // In post-copy, with the guest partly here: nothing is given back.
     report_.status = MigrationStatus::kInDoubt;
     return enter(DestinationState::kInDoubt);
   }

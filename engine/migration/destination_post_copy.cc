@@ -13,6 +13,8 @@ namespace {
 
 constexpr Clock::duration kProgressPeriod = milliseconds(500);
 constexpr Clock::duration kRetryPause = milliseconds(100);
+// A connection that is closed with something unread loses what was said last.
+constexpr Clock::duration kAbortIsHeardMax = seconds(1);
 
 }  // namespace
 
@@ -119,6 +121,21 @@ Status DestinationPostCopy::fetch(const FetchLane& lane, size_t rail, Endpoint& 
 Status DestinationPostCopy::run(const std::string& session, Guest guest,
                                 std::unique_ptr<ControlLink>& link,
                                 std::unique_ptr<DestinationLanes>& lanes) {
+  const Status status = run_to_the_end(session, guest, link, lanes);
+  if (status || status.error().code != Errc::kGuest) return status;
+  // That its VMM is gone, the source should know: its memory is of no use any more.
+  ControlLink* current = link.get();
+  if (current == nullptr && connection_ != nullptr) current = connection_->link.get();
+  if (current != nullptr) {
+    (void)current->send(Abort{status.error().code, to_string(status.error())});
+    current->drain(deadline_in(kAbortIsHeardMax));
+  }
+  return status;
+}
+
+Status DestinationPostCopy::run_to_the_end(const std::string& session, Guest guest,
+                                           std::unique_ptr<ControlLink>& link,
+                                           std::unique_ptr<DestinationLanes>& lanes) {
   session_ = session;
   committed_ = guest != Guest::kUncommitted;
   started_ = said_running_ = guest == Guest::kStarted;

@@ -74,9 +74,10 @@ class DestinationPostCopy {
   };
 
   // Fetches the rest, and tells the source when nothing is missing; that it could not be told is in
-  // the report, and no error. `link` and `lanes` are those of
-  // the hand-over; without them a source is awaited first. Returns with the guest running, all
-  // memory here and nothing of the agent left in the VMM.
+  // the report, and no error. `link` and `lanes` are those of the hand-over; without them a source
+  // is awaited first. Returns with the guest running, all memory here and nothing of the agent left
+  // in the VMM.
+  // Errors: kGuest when the VMM is gone, or does not start the guest; the source was told.
   Status run(const std::string& session, Guest guest, std::unique_ptr<ControlLink>& link,
              std::unique_ptr<DestinationLanes>& lanes);
 
@@ -100,6 +101,8 @@ class DestinationPostCopy {
  private:
   struct Connection;
 
+  Status run_to_the_end(const std::string& session, Guest guest, std::unique_ptr<ControlLink>& link,
+                        std::unique_ptr<DestinationLanes>& lanes);
   Status open_fetcher(uint64_t bandwidth_limit_bytes_per_s);
   void set_regions(const PreparePostCopy& offer, const DestinationRails& rails);
   // Until all is here (true) or the connection is lost (false).

@@ -126,7 +126,7 @@ Status FaultDescriptor::install(uint32_t block, PageRun pages) const {
       continue;
     }
     if (errno == EAGAIN) continue;  // the owner's mappings are just changing
-    if (errno == ESRCH) return fail_errno(errno, "install pages: the VMM is gone");
+    if (errno == ESRCH) return fail(Errc::kGuest, "the VMM is gone, and its guest with it");
     if (errno != EEXIST && errno != EFAULT) {
       return fail_errno(errno, "UFFDIO_CONTINUE for {} KiB of RAM block '{}' at {:#x}",
                         (end - at) / kKiB, memory_[block].name, at - whole.start);

@@ -149,7 +149,10 @@ TEST_F(ForeignPageFaultsTest, SayThatTheProcessIsGone) {
   kill(process_.pid(), SIGKILL);
   waitid(P_PID, static_cast<id_t>(process_.pid()), nullptr, WEXITED | WNOWAIT);
 
-  EXPECT_FALSE(faults_->install(0, {kPresentPage, 1}));
+  const Status installed = faults_->install(0, {kPresentPage, 1});
+  ASSERT_FALSE(installed);
+  // Or it would be taken for the loss of a lane.
+  EXPECT_EQ(installed.error().code, Errc::kGuest);
   EXPECT_TRUE(faults_->disarm());
   EXPECT_FALSE(ForeignPageFaults::adopt(blocks_));
 }
