@@ -42,10 +42,12 @@ def test_memory_of_zeros_is_not_sent(folder, network):
         assert report["bytes_sent"] < 40 * MIB
 
 
-# Not a q35 of 10.0: its firmware waits 32 s for a CD.
-@pytest.mark.parametrize("version,machine", [("7.2", "q35"), ("10.0", "pc")])
-def test_guest_with_the_default_devices_moves(folder, network, version, machine):
-    with scenario(folder, network, version=version, machine_type=machine, devices=()) as guests:
+@pytest.mark.parametrize("version", ["7.2", "10.0"])
+def test_guest_with_the_default_devices_moves(folder, network, version):
+    # Where the drive is empty, the firmware waits 32 s for it under 10.0.
+    disc = folder / "disc.iso"
+    disc.write_bytes(bytes(MIB))
+    with scenario(folder, network, version=version, machine_type="q35", devices=("-cdrom", str(disc))) as guests:
         move(guests)
 
 
