@@ -58,17 +58,18 @@ void DestinationLanes::close_writers() {
   {
     std::lock_guard lock(mutex_);
     writers_closed_ = true;
-    for (auto lane = lanes_.begin(); lane != lanes_.end();) {
-      if (lane->second->fetches) {
-        ++lane;
-        continue;
-      }
-      closed.push_back(std::move(lane->second));
-      lane = lanes_.erase(lane);
-    }
+    closed = take_out(Use::kWrites);
   }
   for (const auto& lane : closed) lane->endpoint->shut_down();
   for (auto& lane : closed) end(std::move(lane));
+}
+
+std::vector<std::unique_ptr<DestinationLanes::Lane>> DestinationLanes::take_out(Use use) {
+  std::vector<std::unique_ptr<Lane>> taken;
+  for (auto& [number, lane] : lanes_)
+    if (lane->use == use) taken.push_back(std::move(lane));
+  std::erase_if(lanes_, [](const auto& entry) { return entry.second == nullptr; });
+  return taken;
 }
 
 void DestinationLanes::end(std::unique_ptr<Lane> lane) {
@@ -110,14 +111,7 @@ void DestinationLanes::end_those_that_have_fetched() {
   std::vector<std::unique_ptr<Lane>> over;
   {
     std::lock_guard lock(mutex_);
-    for (auto lane = lanes_.begin(); lane != lanes_.end();) {
-      if (!lane->second->has_fetched) {
-        ++lane;
-        continue;
-      }
-      over.push_back(std::move(lane->second));
-      lane = lanes_.erase(lane);
-    }
+    over = take_out(Use::kHasFetched);
   }
   for (auto& lane : over) end(std::move(lane));
 }
@@ -153,16 +147,17 @@ void DestinationLanes::serve(Lane& lane, const std::stop_token& stop) {
   }
 }
 
+void DestinationLanes::set_use(Lane& lane, Use use) {
+  std::lock_guard lock(mutex_);
+  lane.use = use;
+}
+
 Status DestinationLanes::turn_into_fetch_lane(Lane& lane, const FetchLane& message,
                                               const std::stop_token& stop) {
   if (!parts_.fetch) return fail(Errc::kCorrupt, "a fetch lane where there is no post-copy");
-  {
-    std::lock_guard lock(mutex_);
-    lane.fetches = true;
-  }
+  set_use(lane, Use::kFetches);
   const Status fetched = parts_.fetch(message, lane.listener, *lane.endpoint, stop);
-  std::lock_guard lock(mutex_);
-  lane.has_fetched = true;
+  set_use(lane, Use::kHasFetched);
   return fetched;
 }
 

@@ -57,21 +57,23 @@ class DestinationLanes {
   void close_writers();
 
  private:
+  enum class Use : uint8_t { kWrites = 1, kFetches, kHasFetched };
   struct Lane {
     uint32_t number;
     size_t listener;  // that it came by
     std::unique_ptr<Endpoint> endpoint;
-    // Under mutex_.
-    bool fetches = false;
-    bool has_fetched = false;  // and its thread is about to end
+    Use use = Use::kWrites;  // under mutex_; kHasFetched: its thread is about to end
     std::jthread thread;
   };
 
   void let_in(size_t listener);
   void add(AcceptedLane accepted, size_t listener);
   void end_those_that_have_fetched();
+  // Requires: the lock.
+  std::vector<std::unique_ptr<Lane>> take_out(Use use);
   static void end(std::unique_ptr<Lane> lane);
   void serve(Lane& lane, const std::stop_token& stop);
+  void set_use(Lane& lane, Use use);
   Status turn_into_fetch_lane(Lane& lane, const FetchLane& message, const std::stop_token& stop);
   Status handle(Endpoint& endpoint, const LaneMessage& message, uint64_t& zeroed_pages);
   void shut_down_all();
