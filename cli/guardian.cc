@@ -133,8 +133,8 @@ void settle(Legacy legacy, SessionRole role, const ResumeKeptGuest& resume_guest
   std::vector<StreamDrain> channel_drains;
   settle(legacy.session, role, [&](const std::string& guest) {
     if (legacy.stream.valid() && !stream_drain) stream_drain.emplace(legacy.stream.get());
-    for (size_t next = channel_drains.size(); next < legacy.channels.size(); ++next)
-      channel_drains.emplace_back(legacy.channels[next].get());
+    if (channel_drains.empty())
+      for (const UniqueFd& channel : legacy.channels) channel_drains.emplace_back(channel.get());
     return resume_guest(guest, [&] {
       stream_drain.reset();
       ::shutdown(legacy.stream.get(), SHUT_RDWR);

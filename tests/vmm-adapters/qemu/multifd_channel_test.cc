@@ -376,12 +376,15 @@ struct MadeChannel {
                                   kBasePageBytes, bytes);
     bytes.resize(bytes.size() + pages * kBasePageBytes, std::byte{0x5a});
   }
-  Status run() {
+  // Once. Somebody writes the packets.
+  std::unique_ptr<MultifdChannel> open() {
     SocketPair pair = make_socket_pair();
-    const auto channel =
-        MultifdChannel::make(make_unix_stream(std::move(pair.ours)).value(), blocks, meeting)
-            .value();
-    const std::jthread writer = write_in_pieces(std::move(pair.theirs), bytes, 1);
+    sending = write_in_pieces(std::move(pair.theirs), bytes, 1);
+    return MultifdChannel::make(make_unix_stream(std::move(pair.ours)).value(), blocks, meeting)
+        .value();
+  }
+  Status run() {
+    const auto channel = open();
     Status status = Terminated::read_channel(*channel, output);
     channel->shut_down();
     return status;
@@ -392,17 +395,14 @@ struct MadeChannel {
   Changes changes;
   MultifdMeeting meeting;
   PageOutput output{blocks, changes};
+  std::jthread sending;
 };
 
 // The main channel may end before it has come to a sync: where nobody takes it any more.
 TEST(MultifdChannel, WaitsForNobodyAtASyncOnceTheStreamHasEnded) {
   MadeChannel made;
   made.packet("ram0", {0}, stream::kMultifdFlagSync);
-  SocketPair pair = make_socket_pair();
-  const auto channel = MultifdChannel::make(make_unix_stream(std::move(pair.ours)).value(),
-                                            made.blocks, made.meeting)
-                           .value();
-  const std::jthread writer = write_in_pieces(std::move(pair.theirs), made.bytes, 1);
+  const auto channel = made.open();
   Result<VmmStream::State> state = VmmStream::State::kOpen;
   std::jthread lane([&] {
     while (state && *state != VmmStream::State::kEnded) state = channel->read_some(made.output);
@@ -432,11 +432,7 @@ TEST(MultifdChannel, PlacesNeighboursAsOneRunAndClearsThoseThatAreZero) {
   } runs;
   MadeChannel made;
   made.packet("ram0", {0, 4096, 8192, 20480, 24576, 12288, 16384, 28672, 32768}, 0, 3);
-  SocketPair pair = make_socket_pair();
-  const auto channel = MultifdChannel::make(make_unix_stream(std::move(pair.ours)).value(),
-                                            made.blocks, made.meeting)
-                           .value();
-  const std::jthread writer = write_in_pieces(std::move(pair.theirs), made.bytes, 1);
+  const auto channel = made.open();
 
   Result<VmmStream::State> state = VmmStream::State::kOpen;
   while (state && *state != VmmStream::State::kEnded) state = channel->read_some(runs);
