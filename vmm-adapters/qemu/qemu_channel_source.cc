@@ -152,8 +152,7 @@ Status QemuChannelSource::begin_with_stream() {
   ASSIGN_OR_RETURN(UniqueFd channel, qemu::give_channel(*client_, command_deadline()));
   ASSIGN_OR_RETURN(std::unique_ptr<VmmStream> stream, make_unix_stream(std::move(channel)));
   stream_.connect(std::move(stream));
-  RETURN_IF_ERROR(client_->execute("migrate", {{"uri", qemu::kChannelUri}}, command_deadline()));
-  return {};
+  return client_->begin("migrate", {{"uri", qemu::kChannelUri}}, stream_.fd(), command_deadline());
 }
 
 Result<ChannelProgress> QemuChannelSource::progress() {

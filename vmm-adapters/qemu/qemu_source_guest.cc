@@ -177,6 +177,7 @@ Status DirectSourceGuest::resume() {
 Status DirectSourceGuest::reconnect_if_broken() {
   if (client_->usable()) return {};
   client_->disconnect();  // QEMU serves one connection at a time
+  channel_.reset();       // and may be waiting for us to read
   ASSIGN_OR_RETURN(client_, QmpClient::connect(options_.qmp_path, command_deadline()));
   // What was handed over on the old connection went with it.
   ASSIGN_OR_RETURN(channel_, qemu::give_channel(*client_, command_deadline()));
@@ -193,7 +194,8 @@ Status DirectSourceGuest::save_state(const DeviceStateSink& sink) {
   CHECK(phase_ == SourcePhase::kPaused);
   client_->forget_events();
   phase_ = SourcePhase::kSaved;
-  RETURN_IF_ERROR(client_->execute("migrate", {{"uri", qemu::kChannelUri}}, command_deadline()));
+  RETURN_IF_ERROR(
+      client_->begin("migrate", {{"uri", qemu::kChannelUri}}, channel_.get(), command_deadline()));
   RETURN_IF_ERROR(pump_state(sink));
   RETURN_IF_ERROR(finish_saving());
   return settings_->description_left_out() ? sink(qemu::kEmptyDescription) : Status{};

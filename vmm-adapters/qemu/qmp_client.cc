@@ -21,13 +21,32 @@ namespace {
 constexpr size_t kLineBytesMax = 16 * kMiB;
 constexpr size_t kEventsMax = 4096;
 
-Status wait_ready(int fd, short events, Deadline deadline) {
+Status wait_writable(int fd, Deadline deadline) {
   while (true) {
-    pollfd poll_fd{fd, events, 0};
+    pollfd poll_fd{fd, POLLOUT, 0};
     int ready = poll(&poll_fd, 1, milliseconds_until(deadline));
     if (ready > 0) return {};
     if (ready == 0) return fail(Errc::kTimeout, "QMP: QEMU did not answer in time");
     if (errno != EINTR) return fail_errno(errno, "QMP: poll");
+  }
+}
+
+bool has_bytes(int socket) {
+  std::byte first;
+  return recv(socket, &first, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+// Waits until there is something to read. Returns whether it is of `stream`, where there is one.
+Result<bool> wait_readable(int socket, int stream, Deadline deadline) {
+  while (true) {
+    std::array<pollfd, 2> poll_fds{pollfd{socket, POLLIN, 0}, pollfd{stream, POLLIN, 0}};
+    const int ready = poll(poll_fds.data(), poll_fds.size(), milliseconds_until(deadline));
+    if (ready == 0) return fail(Errc::kTimeout, "QMP: QEMU did not answer in time");
+    if (ready < 0 && errno != EINTR) return fail_errno(errno, "QMP: poll");
+    if (ready < 0) continue;
+    if (poll_fds[1].revents != 0 && has_bytes(stream)) return true;
+    if (poll_fds[0].revents != 0) return false;
+    if (poll_fds[1].revents != 0) stream = -1;  // it has ended
   }
 }
 
@@ -88,28 +107,43 @@ Result<Json> QmpClient::execute(std::string_view command, const Json& arguments,
 
 Result<Json> QmpClient::execute_with_fd(std::string_view command, const Json& arguments, int fd,
                                         Deadline deadline) {
+  ASSIGN_OR_RETURN(const int64_t id, send_command(command, arguments, fd, deadline));
+  return wait_answer(command, id, deadline);
+}
+
+Status QmpClient::begin(std::string_view command, const Json& arguments, int stream,
+                        Deadline deadline) {
+  ASSIGN_OR_RETURN(const int64_t id, send_command(command, arguments, -1, deadline));
+  RETURN_IF_ERROR(wait_answer(command, id, deadline, stream));
+  return {};
+}
+
+Result<int64_t> QmpClient::send_command(std::string_view command, const Json& arguments, int fd,
+                                        Deadline deadline) {
   if (broken_) return fail(Errc::kPeerLost, "QMP: the connection to QEMU broke before");
   const int64_t id = next_command_id();
   Json request = {{"execute", command}, {"id", id}};
   if (!arguments.is_null() && !arguments.empty()) request["arguments"] = arguments;
   RETURN_IF_ERROR(send_line(request.dump() + "\n", fd, deadline));
-  return wait_answer(command, id, deadline);
+  return id;
 }
 
-Result<Json> QmpClient::wait_answer(std::string_view command, int64_t id, Deadline deadline) {
+Result<Json> QmpClient::wait_answer(std::string_view command, int64_t id, Deadline deadline,
+                                    int stream) {
   while (true) {
-    Result<Json> object = receive(deadline);
+    Result<Json> object = receive(deadline, stream);
     if (!object) {
       broken_ = true;  // also after a time-out: a late answer must not be taken for another one's
       return object;
     }
+    if (object->is_null()) return object;
     if (object->contains("event")) {
       if (events_.size() == kEventsMax) events_.pop_front();
       events_.push_back(std::move(*object));
       continue;
     }
-    // QEMU sends the answer of a command that an earlier connection did not wait for to its next
-    // one.
+    // The answer of a command that was not waited for. QEMU sends those of an earlier connection to
+    // its next one.
     if (integer_or(*object, "id", id) != id) continue;
     if (const Json& error = field(*object, "error"); error.is_object()) {
       return fail(Errc::kGuest, "QEMU refused {}: {}", command,
@@ -142,10 +176,7 @@ Result<Json> QmpClient::wait_event(const std::function<bool(const Json&)>& wante
     }
     if (broken_) return fail(Errc::kPeerLost, "QMP: the connection to QEMU broke before");
     ASSIGN_OR_RETURN(Json object, receive(deadline));
-    if (!object.contains("event")) {
-      return fail(Errc::kCorrupt, "QMP: an answer to no command");
-    }
-    events_.push_back(std::move(object));
+    if (object.contains("event")) events_.push_back(std::move(object));
   }
 }
 
@@ -189,12 +220,12 @@ Status QmpClient::send_line(const std::string& line, int fd, Deadline deadline) 
       broken_ = true;
       return fail(Errc::kPeerLost, "QMP: QEMU closed the connection ({})", describe_errno(errno));
     }
-    RETURN_IF_ERROR(wait_ready(socket_.get(), POLLOUT, deadline));
+    RETURN_IF_ERROR(wait_writable(socket_.get(), deadline));
   }
   return {};
 }
 
-Result<Json> QmpClient::receive(Deadline deadline) {
+Result<Json> QmpClient::receive(Deadline deadline, int stream) {
   while (true) {
     size_t newline = received_.find('\n', searched_);
     if (newline != std::string::npos) {
@@ -210,7 +241,8 @@ Result<Json> QmpClient::receive(Deadline deadline) {
       broken_ = true;
       return fail(Errc::kCorrupt, "QMP: a line longer than {} MiB", kLineBytesMax / kMiB);
     }
-    RETURN_IF_ERROR(wait_ready(socket_.get(), POLLIN, deadline));
+    ASSIGN_OR_RETURN(const bool stream_is_readable, wait_readable(socket_.get(), stream, deadline));
+    if (stream_is_readable) return Json();
     std::array<char, 16 * kKiB> chunk;
     ssize_t count = recv(socket_.get(), chunk.data(), chunk.size(), MSG_DONTWAIT);
     if (count > 0) {

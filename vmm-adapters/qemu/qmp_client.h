@@ -39,6 +39,11 @@ class QmpClient {
   Result<Json> execute_with_fd(std::string_view command, const Json& arguments, int fd,
                                Deadline deadline);
 
+  // The same for a command that makes QEMU write to the other end of `stream`. Returns when it has
+  // begun to, too, and passes over the answer later: it takes QEMU's main loop, and a thread that
+  // waits with QEMU's lock for `stream` to be read keeps that from running.
+  Status begin(std::string_view command, const Json& arguments, int stream, Deadline deadline);
+
   // Returns the output of a command of the human monitor.
   Result<std::string> execute_human(std::string_view command_line, Deadline deadline);
 
@@ -74,8 +79,12 @@ class QmpClient {
 
   Status negotiate(Deadline deadline);
   Status send_line(const std::string& line, int fd, Deadline deadline);
-  Result<Json> receive(Deadline deadline);  // one object
-  Result<Json> wait_answer(std::string_view command, int64_t id, Deadline deadline);
+  Result<int64_t> send_command(std::string_view command, const Json& arguments, int fd,
+                               Deadline deadline);
+  // An object, or null where `stream` has something to read before one has come.
+  Result<Json> receive(Deadline deadline, int stream = -1);
+  Result<Json> wait_answer(std::string_view command, int64_t id, Deadline deadline,
+                           int stream = -1);
 
   UniqueFd socket_;
   std::string received_;

@@ -137,6 +137,83 @@ TEST(QmpClient, PassesOverWhatQemuOwedToAnEarlierConnection) {
   EXPECT_EQ(integer_or(*answer, "a", 0), 1);
 }
 
+// A pair of which QEMU would write to one end.
+struct Stream {
+  Stream() {
+    int fds[2];
+    EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    ours.reset(fds[0]);
+    theirs.reset(fds[1]);
+  }
+  UniqueFd ours;
+  UniqueFd theirs;
+};
+
+std::string id_of(const std::string& request) {
+  return std::to_string(integer_or(Json::parse(request, nullptr, false), "id", 0));
+}
+
+TEST(QmpClient, HasBegunWhenTheStreamIsWrittenTo) {
+  Peer peer;
+  Stream stream;
+  char read = 0;
+  peer.run([&](Peer& self) {
+    self.greet();
+    const std::string begin = self.hear();
+    self.say("{\"event\": \"MIGRATION\"}\r\n");
+    EXPECT_EQ(::send(stream.theirs.get(), "x", 1, 0), 1);
+    // The answer comes when the stream has been read, and is not the next command's.
+    const std::string next = self.hear();
+    self.say(R"({"error": {"desc": "this is the other's"}, "id": )" + id_of(begin) + "}\r\n");
+    self.say(R"({"return": {"a": 1}, "id": )" + id_of(next) + "}\r\n");
+  });
+  std::unique_ptr<QmpClient> client = adopted(peer);
+
+  const Status begun = client->begin("do-it", {}, stream.ours.get(), deadline_in(kPatience));
+  EXPECT_EQ(recv(stream.ours.get(), &read, 1, MSG_DONTWAIT), 1);
+  const Result<Json> next = client->execute("do-more", {}, deadline_in(kPatience));
+
+  EXPECT_TRUE(begun) << to_string(begun.error());
+  EXPECT_EQ(read, 'x');
+  ASSERT_TRUE(next) << to_string(next.error());
+  EXPECT_EQ(integer_or(*next, "a", 0), 1);
+  EXPECT_TRUE(client->has_event([](const Json&) { return true; }));
+}
+
+TEST(QmpClient, WaitsForAnEventPastAnAnswerThatNobodyWaitsFor) {
+  Peer peer;
+  Stream stream;
+  peer.run([&](Peer& self) {
+    self.greet();
+    EXPECT_EQ(::send(stream.theirs.get(), "x", 1, 0), 1);
+    self.say(R"({"return": {}, "id": )" + id_of(self.hear()) + "}\r\n");
+    self.say("{\"event\": \"STOP\"}\r\n");
+  });
+  std::unique_ptr<QmpClient> client = adopted(peer);
+
+  ASSERT_TRUE(client->begin("do-it", {}, stream.ours.get(), deadline_in(kPatience)));
+
+  EXPECT_TRUE(client->wait_event([](const Json&) { return true; }, deadline_in(kPatience)));
+}
+
+TEST(QmpClient, HasNotBegunWhenItIsRefused) {
+  Peer peer;
+  Stream stream;
+  peer.run([&](Peer& self) {
+    self.greet();
+    const std::string request = self.hear();
+    stream.theirs.reset();
+    self.say(R"({"error": {"desc": "no such thing"}, "id": )" + id_of(request) + "}\r\n");
+  });
+  std::unique_ptr<QmpClient> client = adopted(peer);
+
+  const Status begun = client->begin("do-it", {}, stream.ours.get(), deadline_in(kPatience));
+
+  ASSERT_FALSE(begun);
+  EXPECT_EQ(begun.error().code, Errc::kGuest);
+  EXPECT_NE(to_string(begun.error()).find("no such thing"), std::string::npos);
+}
+
 TEST(QmpClient, IsUnusableAfterATimeout) {
   Peer peer;
   peer.run([](Peer& self) {
