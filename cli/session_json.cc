@@ -38,6 +38,7 @@ std::string render_sessions_json(const std::vector<SessionView>& sessions) {
                     {"peer", record.peer},
                     {"guest", record.guest},
                     {"committed", record.committed},
+                    {"resumable", view.resumable},
                     {"progress",
                      {{"phase", progress.phase},
                       {"round", progress.round},

@@ -15,6 +15,7 @@ enum class AgentState : uint8_t { kRunning = 1, kDead = 2 };
 struct SessionView {
   SessionRecord record;
   AgentState agent;
+  bool resumable = false;  // `godwit resume` has what it needs, should the agent die
 };
 
 std::string render_sessions_json(const std::vector<SessionView>& sessions);

@@ -25,7 +25,8 @@ ExitCode show_status(const std::string& session, Rendering rendering) {
   for (SessionRecord& record : *records) {
     if (!session.empty() && record.session != session) continue;
     AgentState agent = is_running(record.agent) ? AgentState::kRunning : AgentState::kDead;
-    views.push_back({std::move(record), agent});
+    const bool resumable = is_resumable(record.session, record.role);
+    views.push_back({std::move(record), agent, resumable});
   }
   if (!session.empty() && views.empty()) {
     say(fmt::format("this host has no session {}", session));

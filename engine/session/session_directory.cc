@@ -338,6 +338,10 @@ Result<std::vector<std::string>> read_command(const std::string& session, Sessio
   return arguments;
 }
 
+bool is_resumable(const std::string& session, SessionRole role) {
+  return read_command(session, role).has_value();
+}
+
 Result<std::vector<SessionRecord>> list_sessions() {
   std::vector<SessionRecord> records;
   for (const std::string& session : session_names()) {

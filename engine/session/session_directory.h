@@ -115,6 +115,9 @@ Result<std::vector<SessionRecord>> list_sessions();
 Result<std::string> read_recovery(const std::string& session, SessionRole role);
 Result<std::vector<std::string>> read_command(const std::string& session, SessionRole role);
 
+// Whether it kept that.
+bool is_resumable(const std::string& session, SessionRole role);
+
 // For the survivor of a dead agent. Not an error when there is nothing. The side is there as a
 // whole or not at all for whoever looks, or comes after a death in here.
 Status remove_session(const std::string& session, SessionRole role);

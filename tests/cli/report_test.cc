@@ -177,13 +177,14 @@ TEST(SessionsJson, IsAListWithTheAgentsState) {
   record.state = "precopy";
   record.progress.bytes_sent = 42;
 
-  Json json = Json::parse(render_sessions_json({{record, AgentState::kDead}}));
+  Json json = Json::parse(render_sessions_json({{record, AgentState::kDead, true}}));
 
   ASSERT_EQ(json.size(), 1U);
   EXPECT_EQ(json[0]["session"], "00c0ffee00c0ffee");
   EXPECT_EQ(json[0]["role"], "source");
   EXPECT_EQ(json[0]["agent"], "dead");
   EXPECT_EQ(json[0]["state"], "precopy");
+  EXPECT_EQ(json[0]["resumable"], true);
   EXPECT_EQ(json[0]["progress"]["bytes_sent"], 42);
   EXPECT_EQ(Json::parse(render_sessions_json({})), Json::array());
 }

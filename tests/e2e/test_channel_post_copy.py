@@ -214,6 +214,8 @@ def test_post_copy_that_is_interrupted_goes_on_through_relays(folder, network, k
         if lose == lose_a_lane:
             assert sender.wait(30) == IN_DOUBT, sender.output()
             assert "godwit relay" in sender.output()
+        else:
+            assert {entry["resumable"] for entry in sender.status()} == {False}
         for qemu in (guests.source, guests.destination):
             wait_status(qemu, "postcopy-paused")
         assert guests.destination.qmp.status() == "running"

@@ -75,6 +75,7 @@ def test_killed_agents_are_replaced(folder, network, version, victim):
         time.sleep(0.5)
         for i, dead in enumerate(agents):
             if not dead.alive():
+                assert [entry["resumable"] for entry in dead.status() if entry["role"] == dead.role_folder] == [True]
                 agents[i] = agent.resume(dead, session)
         with agents[0] as sender, agents[1] as receiver:
             assert receiver.wait() == COMPLETED, receiver.output()
