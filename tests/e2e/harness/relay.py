@@ -8,7 +8,7 @@ import subprocess
 
 from . import agent, paths
 from .listening import listens
-from .waiting import wait_until
+from .waiting import PATIENCE, wait_until
 
 PORT = 7472
 
@@ -43,10 +43,10 @@ class Relay:
     def terminate(self):
         """Returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(20 * PATIENCE)
 
     def wait(self, timeout_s=20):
-        return self.process.wait(timeout_s)
+        return self.process.wait(timeout_s * PATIENCE)
 
     def cpu_seconds(self):
         """Waits for it to end, and returns the CPU seconds that it took."""
