@@ -108,8 +108,8 @@ Status ChannelDestination::switch_over(ControlLink& link, Interruption& interrup
 // As engine/migration's (destination_migration.cc).
 Status ChannelDestination::take_over(ControlLink& link, Interruption& interruption) {
   if (report_.post_copy) return finish_post_copy(link);
-  enter(DestinationState::kLoadingState);
   RETURN_IF_ERROR(link.expect<MemoryComplete>(deadline_in(kEndHeardMax)));
+  enter(DestinationState::kLoadingState);
   // From here on no peer can reach the guest's memory any more.
   relay_.close_lanes();
   const Clock::time_point loading = Clock::now();
