@@ -3,8 +3,12 @@
 
 import pytest
 
-from harness.scenario import DETECTION_SILENT_S, FAILED, IN_DOUBT, RESUME_S, hold_and, runs, scenario
+from harness.boot_sector import BootSector
+from harness.qemu import Memory
+from harness.scenario import DETECTION_SILENT_S, FAILED, IN_DOUBT, RESUME_S, assert_never_two_running, hold_and, runs, \
+    scenario
 from test_cancel import BEFORE_COMMIT
+from test_relay import assert_memory
 
 # Twice: the agent may have to notice first that it waits in vain, and QEMU's answers take their time as well.
 PATIENCE_S = DETECTION_SILENT_S + RESUME_S + 4
@@ -35,6 +39,25 @@ def test_link_cut_between_commit_and_its_answer_leaves_the_guest_paused(folder, 
         assert not runs(guests.source)
         assert "docs/in-doubt.md" in sender.output()
         assert sender.sessions_left(), "the decision must outlive the agent"
+
+
+@pytest.mark.parametrize("version,kind", [("7.2", "private"), ("10.0", "private"), ("10.0", "memfd")])
+def test_link_is_cut_while_qemu_sends_what_is_left_of_a_guest_it_has_stopped(folder, pair, version, kind):
+    """In channel mode, where QEMU answers nobody meanwhile: it waits with its lock for its stream to be read."""
+    channel = ("--mode", "channel", "--insecure")
+    pair.source.run("/sbin/tc", "qdisc", "add", "dev", "link0", "root", "tbf",
+                    "rate", "100mbit", "burst", "128kb", "latency", "50ms")
+    with scenario(folder, None, BootSector(dirty_mib=16), Memory(kind=kind), version, pair=pair) as guests, \
+            guests.receive(*channel) as receiver, guests.send(*channel) as sender:
+        guests.source.qmp.wait_event("STOP", 60)
+        pair.cut()
+
+        assert sender.wait(2 * PATIENCE_S) == FAILED, sender.output()
+        guests.wait_running_on_source()
+        assert not sender.sessions_left()
+        assert_never_two_running(guests.source, guests.destination)
+        assert_memory(guests, guests.source, folder)
+        assert receiver.wait(2 * PATIENCE_S) == FAILED, receiver.output()
 
 
 def test_short_outage_is_survived(folder, pair):
