@@ -95,9 +95,11 @@ TEST_P(TransportEnding, ShutDownWakesAnOwnerWhoWaits) {
     if (!received) error = received.error();
   });
   while (!about_to_wait) std::this_thread::yield();
+  const auto start = Clock::now();
   endpoints.destination->shut_down();
   owner.join();
 
+  EXPECT_LT(Clock::now() - start, seconds(3));
   EXPECT_EQ(error.code, Errc::kCancelled) << to_string(error);
 }
 

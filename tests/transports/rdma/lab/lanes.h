@@ -15,7 +15,7 @@ namespace godwit::lab {
 inline constexpr seconds kTestTime{30};
 // Longer than anything here takes that is told by an event, on an emulated machine whose host has
 // other work; the messages tell an event from the end of a time-out.
-inline constexpr seconds kSoon{8};
+inline constexpr seconds kSoon{3};
 
 // Runs a shell command, which has to succeed. Aborts outside the lab: nobody else's network is for
 // tests to change.

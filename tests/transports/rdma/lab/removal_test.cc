@@ -23,7 +23,7 @@ TEST(LaneDeviceLoss, EndsLanesAndNothingHangs) {
             << "\ndestroyed in " << to_milliseconds(Clock::now() - dying) << " ms\n";
   EXPECT_EQ(source.error.code, Errc::kPeerLost);
   EXPECT_LT(source.after, kSoon);
-  EXPECT_LT(Clock::now() - dying, kSoon);
+  EXPECT_LT(Clock::now() - dying, seconds(3));
 }
 
 }  // namespace
