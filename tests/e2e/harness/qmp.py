@@ -9,8 +9,6 @@ import json
 import socket
 import time
 
-from .waiting import PATIENCE
-
 
 class QmpError(Exception):
     """QEMU said no, or is not there any more."""
@@ -19,8 +17,8 @@ class QmpError(Exception):
 class Qmp:
     def __init__(self, path, timeout_s=20.0):
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._timeout_s = timeout_s * PATIENCE
-        self._socket.settimeout(self._timeout_s)
+        self._timeout_s = timeout_s
+        self._socket.settimeout(timeout_s)
         self._buffer = b""
         self.events = []   # those that nobody has waited for yet
         self.history = []  # all of them
@@ -53,14 +51,14 @@ class Qmp:
 
     def wait_event(self, name, timeout_s=20.0, matching=lambda data: True):
         """Returns the oldest event of that name whose data match, waiting for it if need be."""
-        deadline = time.monotonic() + timeout_s * PATIENCE
+        deadline = time.monotonic() + timeout_s
         while True:
             for index, event in enumerate(self.events):
                 if event["event"] == name and matching(event.get("data", {})):
                     return self.events.pop(index)
             remaining_s = deadline - time.monotonic()
             if remaining_s <= 0:
-                raise QmpError(f"no {name} event within {PATIENCE} times {timeout_s} s")
+                raise QmpError(f"no {name} event within {timeout_s} s")
             self._socket.settimeout(remaining_s)
             try:
                 self._receive()

@@ -8,7 +8,7 @@ import subprocess
 
 from . import agent, paths
 from .listening import listens
-from .waiting import PATIENCE, wait_until
+from .waiting import wait_until
 
 PORT = 7472
 
@@ -43,10 +43,10 @@ class Relay:
     def terminate(self):
         """Returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20 * PATIENCE)
+        return self.process.wait(20)
 
     def wait(self, timeout_s=20):
-        return self.process.wait(timeout_s * PATIENCE)
+        return self.process.wait(timeout_s)
 
     def cpu_seconds(self):
         """Waits for it to end, and returns the CPU seconds that it took."""
@@ -59,7 +59,7 @@ def connect(folder, netns, *extra):
     """Starts the destination's side and returns once it waits."""
     socket = () if "--unix" in extra else ("--unix", str(folder / "in.sock"))
     relay = Relay("connect", folder, [*socket, "--listen", f"127.0.0.1:{PORT}", *extra], netns)
-    wait_until(lambda: listens(relay.process.pid, PORT), f"the relay waiting; it says: {relay.output()}", 10, poll_s=0.01)
+    wait_until(lambda: listens(relay.process.pid, PORT), f"the relay waiting; it says: {relay.output()}", 30, poll_s=0.01)
     return relay
 
 
