@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <span>
 
 #include "engine/base/units.h"
 #include "vmm-adapters/linux/unix_stream.h"
@@ -21,32 +22,24 @@ namespace {
 constexpr size_t kLineBytesMax = 16 * kMiB;
 constexpr size_t kEventsMax = 4096;
 
-Status wait_writable(int fd, Deadline deadline) {
+Status wait_ready(std::span<pollfd> poll_fds, Deadline deadline) {
   while (true) {
-    pollfd poll_fd{fd, POLLOUT, 0};
-    int ready = poll(&poll_fd, 1, milliseconds_until(deadline));
+    int ready = poll(poll_fds.data(), poll_fds.size(), milliseconds_until(deadline));
     if (ready > 0) return {};
     if (ready == 0) return fail(Errc::kTimeout, "QMP: QEMU did not answer in time");
     if (errno != EINTR) return fail_errno(errno, "QMP: poll");
   }
 }
 
-bool has_bytes(int socket) {
-  std::byte first;
-  return recv(socket, &first, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
-}
-
 // Waits until there is something to read. Returns whether it is of `stream`, where there is one.
 Result<bool> wait_readable(int socket, int stream, Deadline deadline) {
   while (true) {
     std::array<pollfd, 2> poll_fds{pollfd{socket, POLLIN, 0}, pollfd{stream, POLLIN, 0}};
-    const int ready = poll(poll_fds.data(), poll_fds.size(), milliseconds_until(deadline));
-    if (ready == 0) return fail(Errc::kTimeout, "QMP: QEMU did not answer in time");
-    if (ready < 0 && errno != EINTR) return fail_errno(errno, "QMP: poll");
-    if (ready < 0) continue;
-    if (poll_fds[1].revents != 0 && has_bytes(stream)) return true;
+    RETURN_IF_ERROR(wait_ready(poll_fds, deadline));
+    std::array<std::byte, 1> first;
+    if (poll_fds[1].revents != 0 && peek(stream, first, Deadline{}) > 0) return true;
     if (poll_fds[0].revents != 0) return false;
-    if (poll_fds[1].revents != 0) stream = -1;  // it has ended
+    stream = -1;  // it has ended
   }
 }
 
@@ -220,7 +213,8 @@ Status QmpClient::send_line(const std::string& line, int fd, Deadline deadline) 
       broken_ = true;
       return fail(Errc::kPeerLost, "QMP: QEMU closed the connection ({})", describe_errno(errno));
     }
-    RETURN_IF_ERROR(wait_writable(socket_.get(), deadline));
+    pollfd writable{socket_.get(), POLLOUT, 0};
+    RETURN_IF_ERROR(wait_ready(std::span(&writable, 1), deadline));
   }
   return {};
 }

@@ -10,9 +10,13 @@
 #include <thread>
 
 #include "engine/base/units.h"
+#include "tests/engine/relay/socket_pair.h"
 
 namespace godwit::qemu {
 namespace {
+
+using relay::make_socket_pair;
+using relay::SocketPair;
 
 constexpr auto kPatience = seconds(10);
 
@@ -20,10 +24,9 @@ constexpr auto kPatience = seconds(10);
 class Peer {
  public:
   Peer() {
-    int fds[2];
-    EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-    client_end.reset(fds[0]);
-    own_end_.reset(fds[1]);
+    SocketPair pair = make_socket_pair();
+    client_end = std::move(pair.ours);
+    own_end_ = std::move(pair.theirs);
   }
   ~Peer() { finish(); }
 
@@ -137,25 +140,13 @@ TEST(QmpClient, PassesOverWhatQemuOwedToAnEarlierConnection) {
   EXPECT_EQ(integer_or(*answer, "a", 0), 1);
 }
 
-// A pair of which QEMU would write to one end.
-struct Stream {
-  Stream() {
-    int fds[2];
-    EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-    ours.reset(fds[0]);
-    theirs.reset(fds[1]);
-  }
-  UniqueFd ours;
-  UniqueFd theirs;
-};
-
 std::string id_of(const std::string& request) {
   return std::to_string(integer_or(Json::parse(request, nullptr, false), "id", 0));
 }
 
 TEST(QmpClient, HasBegunWhenTheStreamIsWrittenTo) {
   Peer peer;
-  Stream stream;
+  SocketPair stream = make_socket_pair();  // of which QEMU has the other end
   char read = 0;
   peer.run([&](Peer& self) {
     self.greet();
@@ -182,7 +173,7 @@ TEST(QmpClient, HasBegunWhenTheStreamIsWrittenTo) {
 
 TEST(QmpClient, WaitsForAnEventPastAnAnswerThatNobodyWaitsFor) {
   Peer peer;
-  Stream stream;
+  SocketPair stream = make_socket_pair();  // of which QEMU has the other end
   peer.run([&](Peer& self) {
     self.greet();
     EXPECT_EQ(::send(stream.theirs.get(), "x", 1, 0), 1);
@@ -198,7 +189,7 @@ TEST(QmpClient, WaitsForAnEventPastAnAnswerThatNobodyWaitsFor) {
 
 TEST(QmpClient, HasNotBegunWhenItIsRefused) {
   Peer peer;
-  Stream stream;
+  SocketPair stream = make_socket_pair();  // of which QEMU has the other end
   peer.run([&](Peer& self) {
     self.greet();
     const std::string request = self.hear();
